@@ -1,0 +1,161 @@
+"""The coefficient rules: how the polynomial g(R) = g0 I + g1 R + g2 R² of each step is chosen.
+
+An iteration asks its rule for coefficients and does not know which rule it is. A rule is asked first how
+many Krylov blocks it reads (none for fixed coefficients), then, each step, for the coefficients.
+To add a rule, subclass `Rule` and add a row to `RULES`.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .fit import fit_coefficient, fit_scalar
+from .krylov import moment_matrix
+from .polynomials import taylor_coefficients
+
+
+class Coefficients(NamedTuple):
+    """g(R) = g0 I + g1 R + g2 R²; each a number or a `[b, 1, 1]` tensor. g2 is 0 for degree 1."""
+
+    g0: float | Tensor
+    g1: float | Tensor
+    g2: float | Tensor
+
+    def leading(self, degree: int) -> float | Tensor:
+        """The coefficient of the highest power, α."""
+        return self.g2 if degree == 2 else self.g1
+
+
+class StepInfo(NamedTuple):
+    """What a rule may know of a step besides its moments; all of it is static."""
+
+    step: int
+    steps: int
+    p: int
+    degree: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of the rules.
+
+    scaling: the scaling its source prescribes, used where the caller names none; margin: its source's
+    factor on the scale; orders, degrees: the p and degree it serves (None: any).
+    """
+
+    name: str
+    source: str
+    scaling: str = "schatten"
+    margin: float = 1.0
+    orders: tuple[int, ...] | None = None
+    degrees: tuple[int, ...] = (1, 2)
+
+    def krylov_count(self, p: int, degree: int) -> int:
+        """How many Krylov blocks `coefficients` reads."""
+        return 0
+
+    def coefficients(self, info: StepInfo, blocks: Tensor | None) -> Coefficients:
+        """The coefficients of one step, from its Krylov blocks `[b, count, q·n]`."""
+        raise NotImplementedError
+
+    def scalar_coefficients(self, info: StepInfo, residuals: list[float]) -> Coefficients:
+        """The coefficients for a known spectrum of residuals, in plain Python."""
+        return self.coefficients(info, None)
+
+
+def _completed(info: StepInfo, leading: float | Tensor) -> Coefficients:
+    """Taylor coefficients up to the leading one, which is given."""
+    taylor = taylor_coefficients(info.p, info.degree)
+    if info.degree == 1:
+        return Coefficients(1.0, leading, 0.0)
+    return Coefficients(1.0, taylor[1], leading)
+
+
+class TaylorRule(Rule):
+    """The classical iteration: every coefficient is that of (1 - r)^(-1/p)."""
+
+    def coefficients(self, info: StepInfo, blocks: Tensor | None) -> Coefficients:
+        return _completed(info, taylor_coefficients(info.p, info.degree)[info.degree])
+
+
+class PrismRule(Rule):
+    """The paper's rule: the leading coefficient minimises the sketched norm of the next residual."""
+
+    def krylov_count(self, p: int, degree: int) -> int:
+        return degree * p + 2
+
+    def coefficients(self, info: StepInfo, blocks: Tensor | None) -> Coefficients:
+        return _completed(info, fit_coefficient(moment_matrix(blocks), info.p, info.degree))
+
+    def scalar_coefficients(self, info: StepInfo, residuals: list[float]) -> Coefficients:
+        return _completed(info, fit_scalar(residuals, info.p, info.degree))
+
+
+@dataclass(frozen=True)
+class TableRule(Rule):
+    """Fixed odd quintics x ← a x + b x³ + c x⁵, one row (a, b, c) a step, the last row repeated."""
+
+    orders: tuple[int, ...] | None = (2,)
+    degrees: tuple[int, ...] = (2,)
+    table: tuple[tuple[float, float, float], ...] = ()
+
+    def coefficients(self, info: StepInfo, blocks: Tensor | None) -> Coefficients:
+        a, b, c = self.table[min(info.step, len(self.table) - 1)]
+        # x² = 1 - r turns a + b x² + c x⁴ into powers of the residual.
+        return Coefficients(a + b + c, -b - 2 * c, c)
+
+
+_JORDAN = ((3.4445, -4.7750, 2.0315),)
+
+_YOU = (
+    (4.0848, -6.8946, 2.9270),
+    (3.9505, -6.3029, 2.6377),
+    (3.7418, -5.5913, 2.3037),
+    (2.8769, -3.1427, 1.2046),
+    (2.8366, -3.0525, 1.2012),
+)
+
+_POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115951949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845749493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+)
+_CLASSICAL_QUINTIC = (1.875, -1.25, 0.375)
+
+
+def _with_safety(table: tuple, safety: float) -> tuple:
+    """Rows of a table for arguments enlarged by `safety`, so that rounding cannot leave its interval."""
+    return tuple((a / safety, b / safety**3, c / safety**5) for a, b, c in table)
+
+
+RULES: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        PrismRule("prism", "Yang et al., arXiv 2601.22137"),
+        TaylorRule("taylor", "Higham, Functions of Matrices, ch. 5, 7, 8"),
+        TableRule(
+            "polar_express",
+            "Amsel et al., arXiv 2505.16932, singular values in [1e-3, 1]",
+            scaling="frobenius",
+            margin=1.01,
+            table=(*_with_safety(_POLAR_EXPRESS, 1.01), _CLASSICAL_QUINTIC),
+        ),
+        TableRule(
+            "jordan",
+            "K. Jordan, Muon: an optimizer for hidden layers (2024); torch.optim.Muon",
+            scaling="frobenius",
+            table=_JORDAN,
+        ),
+        TableRule(
+            "you",
+            "J. You, coefficients published with modded-nanogpt (2025)",
+            scaling="frobenius",
+            table=_YOU,
+        ),
+    )
+}

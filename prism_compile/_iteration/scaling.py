@@ -1,0 +1,71 @@
+"""Scaling that puts the spectrum in (0, 1] with no spectral bound from the caller.
+
+Schatten norms bound the spectral radius ever more tightly: ρ(M)⁴ ≤ ‖M²‖_F², and the product M² is one
+that the first step needs anyway. Frobenius scaling is the paper's and the peers'.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SCALINGS = ("schatten", "frobenius")
+
+
+class ScaledSpectrum(NamedTuple):
+    """M/c and its residual: `bound` c `[b, 1, 1]`, `residual` R = I - M/c, `square` R² where formed."""
+
+    bound: Tensor
+    residual: Tensor
+    square: Tensor | None
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that norms, moments and coefficients of a tensor of this dtype are kept in."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def nonzero(scale: Tensor) -> Tensor:
+    """The scale with zeros replaced by one, so that a zero matrix divides to zero and not to NaN."""
+    return torch.where(scale == 0, torch.ones_like(scale), scale)
+
+
+def magnitude(A: Tensor) -> Tensor:
+    """A power of two within a factor of two of the largest |entry|, `[b, 1, 1]`; 0 for a zero matrix.
+
+    Dividing by it before anything is squared keeps 1e±30 in float32 from overflowing or vanishing.
+    """
+    largest = A.detach().abs().amax(dim=(-2, -1), keepdim=True).to(accumulation_dtype(A.dtype))
+    return torch.exp2(torch.floor(torch.log2(largest)))
+
+
+def frobenius_norm(A: Tensor) -> Tensor:
+    """‖A‖_F of each matrix, `[b, 1, 1]`, accumulated in at least float32."""
+    dtype = accumulation_dtype(A.dtype)
+    return torch.linalg.vector_norm(A, dim=(-2, -1), keepdim=True, dtype=dtype)
+
+
+def identity_like(A: Tensor) -> Tensor:
+    """The n×n identity of A's dtype and device, for `A: [..., n]`."""
+    return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+
+
+def scale_spectrum(
+    M: Tensor, scaling: str, frobenius_bound: Tensor, margin: float, needs_square: bool
+) -> ScaledSpectrum:
+    """Bound the spectral radius of M and form the residual of M/c and its square.
+
+    M: `[b, n, n]`, eigenvalues ≥ 0; frobenius_bound: the bound used by `scaling="frobenius"`; margin:
+    a rule's own factor on the bound. The square costs no product beyond M².
+    """
+    squared = torch.bmm(M, M) if needs_square or scaling == "schatten" else None
+    bound = frobenius_norm(squared.detach()).sqrt() if scaling == "schatten" else frobenius_bound
+    # Rank one attains the bound: a few ulps keep its scaled eigenvalue from rounding past one.
+    bound = bound * (margin * (1 + 8 * torch.finfo(bound.dtype).eps))
+    shrink = (1 / nonzero(bound)).to(M.dtype)
+    identity = identity_like(M)
+    scaled = M * shrink
+    residual = identity - scaled
+    if not needs_square:
+        return ScaledSpectrum(bound, residual, None)
+    return ScaledSpectrum(bound, residual, residual - scaled + squared * shrink * shrink)
