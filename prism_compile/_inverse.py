@@ -58,8 +58,9 @@ def inv(
     Source: Yang et al., arXiv 2601.22137, Part I.
 
     Example:
+        >>> import torch, prism_compile
         >>> A = torch.tensor([[4.0, 1.0], [2.0, 3.0]])
-        >>> torch.allclose(A @ inv(A), torch.eye(2), atol=1e-5)
+        >>> torch.allclose(A @ prism_compile.inv(A), torch.eye(2), atol=1e-5)
         True
     """
     options = options_for(1, steps, degree, rule, scaling, sketch_size, seed, history)

@@ -37,9 +37,10 @@ def steps_for(condition: float, *, tol: float, p: int = 2, degree: int = 2, rule
             (Muon's "jordan" converges to no tolerance below about 0.2).
 
     Example:
-        >>> steps_for(1e4, tol=1e-3)
+        >>> import prism_compile
+        >>> prism_compile.steps_for(1e4, tol=1e-3)
         6
-        >>> steps_for(1e4, tol=1e-3, rule="taylor")
+        >>> prism_compile.steps_for(1e4, tol=1e-3, rule="taylor")
         10
     """
     for name, value in (("condition", condition), ("tol", tol)):

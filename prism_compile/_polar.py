@@ -15,7 +15,7 @@ def _solve_polar(A: Tensor, options: Options) -> tuple[Tensor, History | None]:
     wide = A.shape[-2] < A.shape[-1]
     tall = A.transpose(-1, -2) if wide else A
     # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
-    X = (tall / nonzero(magnitude(tall)) * tall.shape[-2] ** -0.5).to(A.dtype)
+    X = (tall / nonzero(magnitude(tall)) / max(tall.shape[-2], 1) ** 0.5).to(A.dtype)
     start = scale_spectrum(
         torch.bmm(X.transpose(-1, -2), X),
         options.scaling,
@@ -72,7 +72,8 @@ def polar(
     Source: Yang et al., arXiv 2601.22137, Part I (iteration) and Part II (fit).
 
     Example:
-        >>> U = polar(torch.randn(64, 32))
+        >>> import torch, prism_compile
+        >>> U = prism_compile.polar(torch.randn(64, 32))
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
@@ -111,8 +112,9 @@ def polar_factors(
     Source: Higham, Functions of Matrices, ch. 8; the iteration as in `polar`.
 
     Example:
+        >>> import torch, prism_compile
         >>> A = torch.randn(64, 32)
-        >>> U, H = polar_factors(A)
+        >>> U, H = prism_compile.polar_factors(A)
         >>> torch.allclose(U @ H, A, atol=1e-4)
         True
     """

@@ -103,8 +103,9 @@ def sqrtm(
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 6.
 
     Example:
+        >>> import torch, prism_compile
         >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-        >>> S = sqrtm(A)
+        >>> S = prism_compile.sqrtm(A)
         >>> torch.allclose(S @ S, A, atol=1e-5)
         True
     """
@@ -148,8 +149,9 @@ def inv_sqrtm(
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 6.
 
     Example:
+        >>> import torch, prism_compile
         >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-        >>> Z = inv_sqrtm(A)
+        >>> Z = prism_compile.inv_sqrtm(A)
         >>> torch.allclose(Z @ A @ Z, torch.eye(2), atol=1e-5)
         True
     """
@@ -193,8 +195,9 @@ def sqrtm_pair(
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 6.
 
     Example:
+        >>> import torch, prism_compile
         >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-        >>> root, inverse_root = sqrtm_pair(A)
+        >>> root, inverse_root = prism_compile.sqrtm_pair(A)
         >>> torch.allclose(root @ inverse_root, torch.eye(2), atol=1e-5)
         True
     """
@@ -242,8 +245,9 @@ def inv_root(
     Source: Yang et al., arXiv 2601.22137, Part I; Guo and Higham, SIAM J. Matrix Anal. 28 (2006).
 
     Example:
+        >>> import torch, prism_compile
         >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-        >>> Z = inv_root(A, 4)
+        >>> Z = prism_compile.inv_root(A, 4)
         >>> torch.allclose(torch.linalg.matrix_power(Z, 4) @ A, torch.eye(2), atol=1e-4)
         True
     """

@@ -54,7 +54,8 @@ def signm(
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 5.
 
     Example:
-        >>> S = signm(torch.tensor([[3.0, 1.0], [0.0, -2.0]]))
+        >>> import torch, prism_compile
+        >>> S = prism_compile.signm(torch.tensor([[3.0, 1.0], [0.0, -2.0]]))
         >>> torch.allclose(S, torch.tensor([[1.0, 0.4], [0.0, -1.0]]), atol=1e-5)
         True
     """

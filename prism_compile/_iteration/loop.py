@@ -55,7 +55,8 @@ def _scaled_add(g0: float | Tensor, X: Tensor, left: Tensor, right: Tensor) -> T
 
 def _rms(residual: Tensor) -> Tensor:
     """‖R‖_F/√n of each matrix, `[b]`."""
-    return (frobenius_norm(residual) / residual.shape[-1] ** 0.5)[:, 0, 0]
+    n = residual.shape[-1]
+    return (frobenius_norm(residual) * (n**-0.5 if n else 0.0))[:, 0, 0]
 
 
 def step_polynomial(coefficients: Coefficients, residual: Tensor, square: Tensor | None) -> StepPolynomial:

@@ -35,7 +35,10 @@ def magnitude(A: Tensor) -> Tensor:
 
     Dividing by it before anything is squared keeps 1e±30 in float32 from overflowing or vanishing.
     """
-    largest = A.detach().abs().amax(dim=(-2, -1), keepdim=True).to(accumulation_dtype(A.dtype))
+    dtype = accumulation_dtype(A.dtype)
+    if A.shape[-1] == 0 or A.shape[-2] == 0:
+        return torch.zeros(A.shape[0], 1, 1, dtype=dtype, device=A.device)
+    largest = A.detach().abs().amax(dim=(-2, -1), keepdim=True).to(dtype)
     return torch.exp2(torch.floor(torch.log2(largest)))
 
 

@@ -1,0 +1,34 @@
+"""The eight functions in one table, for the tests that hold of all of them."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+import prism_compile as pc
+
+from .matrices import gaussian, spd
+
+FUNCTIONS: dict[str, Callable] = {
+    "polar": pc.polar,
+    "polar_factors": pc.polar_factors,
+    "signm": pc.signm,
+    "sqrtm": pc.sqrtm,
+    "inv_sqrtm": pc.inv_sqrtm,
+    "sqrtm_pair": pc.sqrtm_pair,
+    "inv_root": partial(pc.inv_root, p=3),
+    "inv": pc.inv,
+}
+
+
+def sample(name: str, *batch: int, n: int = 12, seed: int = 0) -> Tensor:
+    """Well-conditioned float64 input for a function, `[*batch, n (or n + 4), n]`."""
+    if name.startswith("polar"):
+        return gaussian(*batch, n + 4, n, seed=seed)
+    A = spd(n, 20.0, seed)
+    return A.expand(*batch, n, n) * (1 + gaussian(*batch, 1, 1, seed=seed).abs())
+
+
+def tensors(result) -> tuple[Tensor, ...]:
+    """The tensors of a result, named tuple or not."""
+    return tuple(result) if isinstance(result, tuple) else (result,)

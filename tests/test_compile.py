@@ -1,0 +1,117 @@
+"""torch.compile: one graph, no breaks, results within rounding of eager."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter, EagerAndRecordGraphs
+
+import prism_compile as pc
+
+from .functions import FUNCTIONS, sample, tensors
+from .matrices import gaussian, log_spaced, with_singular_values
+
+EACH = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@EACH
+def test_inductor_agrees_with_eager(name):
+    A = sample(name, 2)
+    compiled = torch.compile(FUNCTIONS[name], fullgraph=True)
+    result, log = compiled(A, steps=6, history=True)
+    expected, reference = FUNCTIONS[name](A, steps=6, history=True)
+    # Reassociated reductions of float64 sums, carried through six steps at condition 20.
+    for part, other in zip((*tensors(result), *log), (*tensors(expected), *reference)):
+        torch.testing.assert_close(part, other, rtol=0, atol=1e-10)
+
+
+def test_inductor_agrees_with_eager_in_half_precision():
+    # Fused kernels keep float32 between operations that eager rounds: agreement is to the residual's floor.
+    A = gaussian(64, 48).bfloat16()
+    result, log = torch.compile(pc.polar, fullgraph=True)(A, history=True)
+    expected, _ = pc.polar(A, history=True)
+    assert (result - expected).abs().max() < 0.02
+    assert log.residual[-1] < 4e-3
+
+
+@EACH
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"history": True},
+        {"degree": 1, "scaling": "frobenius"},
+        {"rule": "taylor", "history": True},
+        {"sketch_size": 3, "seed": 2**33},
+    ],
+    ids=str,
+)
+def test_every_option_gives_one_graph(name, options):
+    counter = CompileCounter()
+    A = sample(name)
+    compiled = torch.compile(FUNCTIONS[name], fullgraph=True, backend=counter)
+    for scale in (1.0, 3.0):
+        for part in tensors(compiled(A * scale, steps=3, **options)):
+            assert part is not None
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("rule", ["polar_express", "jordan", "you"])
+def test_table_rules_give_one_graph(rule):
+    counter = CompileCounter()
+    torch.compile(pc.polar, fullgraph=True, backend=counter)(gaussian(9, 5), rule=rule)
+    assert counter.frame_count == 1
+
+
+def test_dynamic_shapes_need_one_graph_per_orientation_and_one_more():
+    counter = CompileCounter()
+    compiled = torch.compile(pc.polar, fullgraph=True, dynamic=True, backend=counter)
+    for shape in ((30, 20), (20, 30), (41, 17), (17, 41), (25, 25), (100, 3), (3, 100)):
+        A = with_singular_values(log_spaced(min(shape), 5.0), *shape)
+        torch.testing.assert_close(compiled(A, steps=4), pc.polar(A, steps=4))
+    assert counter.frame_count <= 3
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if not name.startswith("polar")])
+def test_dynamic_square_shapes_need_one_graph(name):
+    counter = CompileCounter()
+    compiled = torch.compile(FUNCTIONS[name], fullgraph=True, dynamic=True, backend=counter)
+    for n in (12, 7, 20, 33):
+        compiled(sample(name, 2, n=n), steps=3)
+    assert counter.frame_count <= 2
+
+
+def operations(steps: int, **options) -> list[str]:
+    recorder = EagerAndRecordGraphs()
+    torch._dynamo.reset()
+    torch.compile(pc.polar, fullgraph=True, backend=recorder)(gaussian(9, 5), steps=steps, **options)
+    (graph,) = recorder.graphs
+    return [str(node.target) for node in graph.graph.nodes if node.op.startswith("call")]
+
+
+@pytest.mark.parametrize("options", [{}, {"rule": "taylor"}, {"degree": 1}], ids=str)
+def test_only_the_length_depends_on_the_step_count(options):
+    counts = [len(operations(steps, **options)) for steps in (3, 4, 5, 9)]
+    assert counts[2] - counts[1] == counts[1] - counts[0]
+    assert counts[3] - counts[2] == 4 * (counts[1] - counts[0])
+
+
+def test_no_device_synchronisation_in_the_graph():
+    for name in FUNCTIONS:
+        recorder = EagerAndRecordGraphs()
+        torch._dynamo.reset()
+        torch.compile(FUNCTIONS[name], fullgraph=True, backend=recorder)(sample(name), history=True, steps=2)
+        (graph,) = recorder.graphs
+        names = {str(node.target).rsplit(".", 1)[-1] for node in graph.graph.nodes}
+        assert not names & {"item", "tolist", "nonzero", "rand", "randn", "cpu", "numpy"}
+
+
+def test_nothing_extra_is_computed_without_history():
+    plain, logged = len(operations(4)), len(operations(4, history=True))
+    assert logged - plain >= 4
+    assert not [t for t in operations(4) if "stack" in t]

@@ -1,0 +1,69 @@
+"""The documented costs in matrix products, counted by torch's FlopCounterMode."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import prism_compile as pc
+
+N = 64
+
+
+def flops(function, A, **options) -> int:
+    with FlopCounterMode(display=False) as counter:
+        function(A, **options)
+    return counter.get_total_flops()
+
+
+def products(function, steps: int, degree: int, **options) -> float:
+    """n×n×n products of a run with fixed coefficients, which has no skinny products."""
+    A = torch.eye(N)
+    return flops(function, A, steps=steps, degree=degree, rule="taylor", **options) / (2 * N**3)
+
+
+def root_products(steps: int, p: int) -> int:
+    squarings = (p & -p).bit_length() - 1
+    raised = min(p, squarings + (p >> squarings))
+    return steps * (2 + raised) - raised - 1
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_products_of_square_functions(steps):
+    assert (
+        products(pc.signm, steps, 2)
+        == products(pc.inv, steps, 2)
+        == products(pc.polar, steps, 2)
+        == 3 * steps
+    )
+    assert products(pc.signm, steps, 1) == products(pc.inv, steps, 1) == 2 * steps + 1
+    assert products(pc.signm, steps, 1, scaling="frobenius") == 2 * steps
+    assert products(pc.sqrtm_pair, steps, 2) == 4 * steps - 2
+    assert products(pc.sqrtm_pair, steps, 1) == 3 * steps - 1
+    assert products(pc.inv_sqrtm, steps, 2) == 4 * steps - 3
+    assert products(pc.inv_sqrtm, steps, 1) == 3 * steps - 2
+    assert products(pc.sqrtm, steps, 2) == (4 * steps - 3 if steps > 1 else 2)
+    assert products(pc.sqrtm, steps, 1) == (3 * steps - 2 if steps > 1 else 2)
+    for p in (1, 2, 3, 4, 6, 8):
+        assert products(pc.inv_root, steps, 2, p=p) == root_products(steps, p)
+
+
+@pytest.mark.parametrize("shape", [(128, 32), (32, 128)])
+def test_polar_flops_of_rectangles(shape):
+    m, n = max(shape), min(shape)
+    A = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    assert flops(pc.polar, A, steps=3, rule="taylor") == 3 * (4 * m * n**2 + 2 * n**3)
+    assert flops(pc.polar, A, steps=3, rule="taylor", degree=1) == 3 * 4 * m * n**2 + 2 * n**3
+
+
+def test_the_fit_adds_only_skinny_products():
+    q = 8
+    extra = flops(pc.polar, torch.eye(N), steps=4) - flops(pc.polar, torch.eye(N), steps=4, rule="taylor")
+    krylov = 2 * q * N**2 + 2 * (2 * (2 * q) * N**2)
+    fit = 2 * 6 * 6 * q * N + 2 * 36 * 5
+    assert extra == 4 * (krylov + fit)
+
+
+def test_history_costs_one_residual():
+    A = torch.eye(N)
+    extra = flops(pc.polar, A, steps=4, history=True) - flops(pc.polar, A, steps=4)
+    assert extra == 2 * N**3

@@ -1,0 +1,81 @@
+"""Half precision: polar runs in it, everything else is computed in float32."""
+
+import pytest
+import torch
+
+from prism_compile import polar, polar_factors
+
+from .functions import FUNCTIONS, sample, tensors
+from .matrices import gaussian, log_spaced, relative_error, rms_orthogonality, svd_polar, with_singular_values
+
+HALF = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+
+
+def spectra(n: int) -> dict[str, torch.Tensor]:
+    index = torch.arange(1, n + 1, dtype=torch.float64)
+    return {
+        "flat": torch.ones(n, dtype=torch.float64),
+        "log 1e-3": log_spaced(n, 1e3),
+        "log 1e-6": log_spaced(n, 1e6),
+        "harmonic": 1 / index,
+        "clusters": torch.where(index > n / 2, 0.01, 1.0),
+        "spike": torch.where(index == 1, 1.0, 1e-3),
+        "low rank": torch.where(index < n / 8, 1.0, 0.0),
+    }
+
+
+# The residual of a rounded X is a sum of n products of relative error eps: √(mean) about eps/2 per entry
+# of XᵀX, i.e. 0.5·eps·√n/√n. Measured floors are 2e-3 and 2e-4; the bars are twice that.
+@pytest.mark.parametrize(("dtype", "floor"), [(torch.bfloat16, 4e-3), (torch.float16, 5e-4)])
+@pytest.mark.parametrize("n", [64, 256])
+@pytest.mark.parametrize("rule", ["prism", "taylor"])
+def test_polar_is_stable_for_20_steps(n, dtype, floor, rule):
+    for name, values in spectra(n).items():
+        A = with_singular_values(values, n, n)
+        U, history = polar(A.to(dtype), steps=20, history=True, rule=rule)
+        assert U.dtype == dtype
+        assert history.residual.dtype == torch.float32
+        assert torch.linalg.svdvals(U.float()).max() < 1.25, name
+        converged = polar(A.float(), steps=20, history=True, rule=rule)[1]
+        if converged.residual[-1] < 1e-4:
+            assert history.residual[-1] < floor, name
+            assert rms_orthogonality(U) < floor, name
+
+
+@HALF
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e3])
+def test_polar_is_close_to_the_svd(dtype, scale):
+    A = (with_singular_values(log_spaced(48, 3.0), 64, 48) * scale).to(dtype)
+    U, H = polar_factors(A)
+    bar = 16 * torch.finfo(dtype).eps
+    assert relative_error(U, svd_polar(A)) < bar
+    assert relative_error(U.float() @ H.float(), A.double()) < bar
+
+
+def test_float16_neither_overflows_nor_vanishes():
+    for A in (gaussian(512, 512) * 1e4, gaussian(2048, 16) * 1e-4, torch.full((300, 300), 6e4)):
+        A = A.clamp(-65000, 65000).half()
+        U = polar(A, steps=12)
+        assert U.isfinite().all()
+        assert torch.linalg.svdvals(U.float()).max() < 1.25
+
+
+@HALF
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if not name.startswith("polar")])
+def test_others_are_computed_in_float32_and_rounded(name, dtype):
+    A = sample(name, 2).to(dtype)
+    result, history = FUNCTIONS[name](A, history=True)
+    expected = FUNCTIONS[name](A.float())
+    for part, reference in zip(tensors(result), tensors(expected)):
+        assert part.dtype == dtype
+        assert torch.equal(part, reference.to(dtype))
+    assert history.residual.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_autocast_changes_nothing(name):
+    A = sample(name).float()
+    expected = tensors(FUNCTIONS[name](A))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = tensors(FUNCTIONS[name](A))
+    assert all(map(torch.equal, result, expected))
