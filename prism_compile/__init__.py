@@ -3,6 +3,7 @@
 from ._inverse import inv
 from ._planning import steps_for
 from ._polar import polar, polar_factors
+from ._registry import keep_ops
 from ._results import History, PolarFactors, SqrtPair
 from ._roots import inv_root, inv_sqrtm, sqrtm, sqrtm_pair
 from ._sign import signm
@@ -14,6 +15,7 @@ __all__ = [
     "inv",
     "inv_root",
     "inv_sqrtm",
+    "keep_ops",
     "polar",
     "polar_factors",
     "signm",

@@ -3,15 +3,17 @@
 import torch
 from torch import Tensor
 
-from ._arguments import check_matrix, run_on_batch
+from ._arguments import check_matrix
+from ._export import exported_as_op
 from ._iteration.forms import ReciprocalForm
-from ._iteration.loop import iterate
+from ._iteration.loop import Record, iterate
 from ._iteration.scaling import frobenius_norm, magnitude, nonzero, scale_spectrum
 from ._options import Options, options_for
 from ._results import History
+from ._run import run_on_batch
 
 
-def _solve_inverse(A: Tensor, options: Options) -> tuple[Tensor, History | None]:
+def _solve_inverse(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
     scale = magnitude(A)
     A = A / nonzero(scale)
     adjoint = A.transpose(-1, -2)
@@ -22,10 +24,11 @@ def _solve_inverse(A: Tensor, options: Options) -> tuple[Tensor, History | None]
         margin=options.rule.margin**2,
         needs_square=options.degree == 2,
     )
-    X, history = iterate(ReciprocalForm(A), adjoint / nonzero(start.bound), start, options)
-    return X / scale, history
+    X, record = iterate(ReciprocalForm(A), adjoint / nonzero(start.bound), start, options)
+    return (X / scale,), record
 
 
+@exported_as_op
 def inv(
     A: Tensor,
     *,
@@ -35,6 +38,7 @@ def inv(
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
+    gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
     """Inverse of a general square matrix by Chebyshev's iteration.
@@ -44,7 +48,7 @@ def inv(
 
     Args:
         A: `[..., n, n]`, float64, float32, bfloat16 or float16 (half precision is computed in float32).
-        steps, degree, rule, scaling, sketch_size, seed, history: see `polar`; no table rule has p = 1.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`; tables have no p = 1.
 
     Returns:
         A⁻¹ `[..., n, n]`; with `history`, `(inverse, History)`. A singular A shows as a residual that
@@ -63,6 +67,6 @@ def inv(
         >>> torch.allclose(A @ prism_compile.inv(A), torch.eye(2), atol=1e-5)
         True
     """
-    options = options_for(1, steps, degree, rule, scaling, sketch_size, seed, history)
+    options = options_for(1, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     return run_on_batch(_solve_inverse, A, options)

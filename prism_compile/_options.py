@@ -6,16 +6,20 @@ from typing import NamedTuple
 from ._iteration.rules import RULES, Rule
 from ._iteration.scaling import SCALINGS
 
+GRADIENTS = ("unrolled", "dual")
+
 
 class Options(NamedTuple):
     """Static settings of a run; see `options_for` for what each may be."""
 
+    p: int
     steps: int
     degree: int
     rule: Rule
     scaling: str
     sketch_size: int
     seed: int
+    gradient: str
     history: bool
 
 
@@ -63,6 +67,7 @@ def options_for(
     scaling: str | None,
     sketch_size: int,
     seed: int,
+    gradient: str,
     history: bool,
 ) -> Options:
     """Check the shared options for an iteration of order p.
@@ -77,6 +82,7 @@ def options_for(
     check_name("scaling", scaling, SCALINGS)
     sketch_size = check_integer("sketch_size", sketch_size, 1)
     seed = check_integer("seed", seed, 0)
+    check_name("gradient", gradient, GRADIENTS)
     if not isinstance(history, bool):
         raise TypeError(f"history must be True or False, got {history!r}")
-    return Options(steps, degree, found, scaling, sketch_size, seed, history)
+    return Options(p, steps, degree, found, scaling, sketch_size, seed, gradient, history)

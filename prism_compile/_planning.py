@@ -57,7 +57,8 @@ def steps_for(condition: float, *, tol: float, p: int = 2, degree: int = 2, rule
         residuals = [1 - x for x in spectrum]
         if sum(r * r for r in residuals) <= tol**2 * len(residuals):
             return max(step, 1)
-        g0, g1, g2 = found.scalar_coefficients(StepInfo(step, _MOST_STEPS, p, degree), residuals)
+        info = StepInfo(step, _MOST_STEPS, p, degree)
+        g0, g1, g2 = found.complete(info, *found.scalar_fit(info, residuals))
         spectrum = [x * (g0 + g1 * r + g2 * r * r) ** p for x, r in zip(spectrum, residuals)]
     raise ValueError(
         f"rule {rule!r} does not reach tol = {tol} at condition {condition} in {_MOST_STEPS} steps"

@@ -3,15 +3,17 @@
 import torch
 from torch import Tensor
 
-from ._arguments import check_matrix, run_on_batch
+from ._arguments import check_matrix
+from ._export import exported_as_op
 from ._iteration.forms import GramForm
-from ._iteration.loop import iterate
+from ._iteration.loop import Record, iterate
 from ._iteration.scaling import frobenius_norm, magnitude, nonzero, scale_spectrum
 from ._options import Options, options_for
 from ._results import History, PolarFactors
+from ._run import run_on_batch
 
 
-def _solve_polar(A: Tensor, options: Options) -> tuple[Tensor, History | None]:
+def _solve_polar(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
     wide = A.shape[-2] < A.shape[-1]
     tall = A.transpose(-1, -2) if wide else A
     # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
@@ -24,16 +26,16 @@ def _solve_polar(A: Tensor, options: Options) -> tuple[Tensor, History | None]:
         needs_square=options.degree == 2,
     )
     X = X * nonzero(start.bound).rsqrt().to(A.dtype)
-    U, history = iterate(GramForm(), X, start, options)
-    return (U.transpose(-1, -2) if wide else U), history
+    U, record = iterate(GramForm(), X, start, options)
+    return (U.transpose(-1, -2) if wide else U,), record
 
 
-def _solve_polar_factors(A: Tensor, options: Options) -> tuple[PolarFactors, History | None]:
-    U, history = _solve_polar(A, options)
+def _factors(A: Tensor, U: Tensor) -> PolarFactors:
     H = torch.bmm(U.transpose(-1, -2), A)
-    return PolarFactors(U, (H + H.transpose(-1, -2)) / 2), history
+    return PolarFactors(U, (H + H.transpose(-1, -2)) / 2)
 
 
+@exported_as_op
 def polar(
     A: Tensor,
     *,
@@ -43,6 +45,7 @@ def polar(
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
+    gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
     """Nearest matrix with orthonormal columns (rows, if wide): the orthogonal polar factor.
@@ -57,6 +60,7 @@ def polar(
         scaling: "schatten", "frobenius", or None for the one that the rule's source prescribes.
         sketch_size: rows of the random sketch that the fit reads the spectrum from, ≥ 1.
         seed: seed of the sketch, ≥ 0; equal seeds give equal results.
+        gradient: "unrolled" (differentiate the loop) or "dual" (store nothing, run again on dual numbers).
         history: also return the residual and coefficient of each step.
 
     Returns:
@@ -77,11 +81,12 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, history)
+    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A)
-    return run_on_batch(_solve_polar, A, options, half_native=True)
+    return run_on_batch(_solve_polar, A, options, half_native=True, square=False)
 
 
+@exported_as_op
 def polar_factors(
     A: Tensor,
     *,
@@ -91,6 +96,7 @@ def polar_factors(
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
+    gradient: str = "unrolled",
     history: bool = False,
 ) -> PolarFactors | tuple[PolarFactors, History]:
     """Polar decomposition into an orthogonal and a symmetric positive semidefinite factor.
@@ -99,7 +105,7 @@ def polar_factors(
 
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
-        steps, degree, rule, scaling, sketch_size, seed, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`; with `history`, `(PolarFactors, History)`.
@@ -118,6 +124,6 @@ def polar_factors(
         >>> torch.allclose(U @ H, A, atol=1e-4)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, history)
+    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A)
-    return run_on_batch(_solve_polar_factors, A, options, half_native=True)
+    return run_on_batch(_solve_polar, A, options, finish=_factors, half_native=True, square=False)

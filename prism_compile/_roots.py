@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ._arguments import check_damping, check_matrix, run_on_batch
+from ._arguments import check_damping, check_matrix
+from ._export import exported_as_op
 from ._iteration.forms import CoupledForm, CoupledState, RootForm, RootState
-from ._iteration.loop import iterate
+from ._iteration.loop import Record, iterate
 from ._iteration.scaling import (
     ScaledSpectrum,
     frobenius_norm,
@@ -18,22 +19,29 @@ from ._iteration.scaling import (
 )
 from ._options import Options, check_integer, options_for
 from ._results import History, SqrtPair
+from ._run import run_on_batch
 
 
 class _Start(NamedTuple):
-    """A damped and divided by `scale`, then by the spectrum's bound to make M."""
+    """A divided by `scale`, then by the spectrum's bound to make M."""
 
     scale: Tensor
     spectrum: ScaledSpectrum
     M: Tensor
 
 
-def _start(A: Tensor, eps: float, options: Options) -> _Start:
+def _damp(A: Tensor, eps: float) -> Tensor:
+    """A + eps·tr(A)/n·I."""
+    if eps == 0:
+        return A
+    n = max(A.shape[-1], 1)
+    mean = (A.diagonal(dim1=-2, dim2=-1) / n).sum(dim=-1)[:, None, None]
+    return A + eps * mean * identity_like(A)
+
+
+def _start(A: Tensor, options: Options) -> _Start:
     scale = magnitude(A)
     A = A / nonzero(scale)
-    if eps > 0:
-        mean = A.diagonal(dim1=-2, dim2=-1).mean(dim=-1)[:, None, None]
-        A = A + eps * mean * identity_like(A)
     spectrum = scale_spectrum(
         A,
         options.scaling,
@@ -44,30 +52,35 @@ def _start(A: Tensor, eps: float, options: Options) -> _Start:
     return _Start(scale, spectrum, A / nonzero(spectrum.bound))
 
 
-def _solve_sqrt(
-    A: Tensor, options: Options, eps: float, wants: tuple[str, ...]
-) -> tuple[SqrtPair, History | None]:
-    start = _start(A, eps, options)
-    state = CoupledState(start.M, None)
-    state, history = iterate(CoupledForm(wants), state, start.spectrum, options)
+def _solve_sqrt(A: Tensor, options: Options, wants: tuple[str, ...]) -> tuple[tuple[Tensor, ...], Record]:
+    start = _start(A, options)
+    state, record = iterate(CoupledForm(wants), CoupledState(start.M, None), start.spectrum, options)
     # A zero matrix has scale 0: its square root is 0, its inverse square root not finite.
     root = start.scale.sqrt() * nonzero(start.spectrum.bound).sqrt()
-    sqrt = state.X * root if "sqrt" in wants else None
-    inv_sqrt = state.Y / root if "inv_sqrt" in wants else None
-    return SqrtPair(sqrt, inv_sqrt), history
+    results = {
+        "sqrt": state.X * root if "sqrt" in wants else None,
+        "inv_sqrt": state.Y / root if "inv_sqrt" in wants else None,
+    }
+    return tuple(results[want] for want in wants), record
 
 
-def _solve_one_sqrt(A: Tensor, options: Options, eps: float, want: str) -> tuple[Tensor, History | None]:
-    pair, history = _solve_sqrt(A, options, eps, (want,))
-    return getattr(pair, want), history
+def _solve_inverse_root(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
+    start = _start(A, options)
+    state, record = iterate(RootForm(options.p), RootState(None, start.M), start.spectrum, options)
+    exponent = -1 / options.p
+    return (state.X * start.scale**exponent * nonzero(start.spectrum.bound) ** exponent,), record
 
 
-def _solve_inverse_root(A: Tensor, options: Options, eps: float, p: int) -> tuple[Tensor, History | None]:
-    start = _start(A, eps, options)
-    state, history = iterate(RootForm(p), RootState(None, start.M), start.spectrum, options)
-    return state.X * start.scale ** (-1 / p) * nonzero(start.spectrum.bound) ** (-1 / p), history
+_solve_sqrtm = partial(_solve_sqrt, wants=("sqrt",))
+_solve_inv_sqrtm = partial(_solve_sqrt, wants=("inv_sqrt",))
+_solve_sqrtm_pair = partial(_solve_sqrt, wants=SqrtPair._fields)
 
 
+def _pair(A: Tensor, sqrt: Tensor, inv_sqrt: Tensor) -> SqrtPair:
+    return SqrtPair(sqrt, inv_sqrt)
+
+
+@exported_as_op
 def sqrtm(
     A: Tensor,
     *,
@@ -78,6 +91,7 @@ def sqrtm(
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
+    gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
     """Principal square root of a symmetric positive (semi)definite matrix.
@@ -88,7 +102,7 @@ def sqrtm(
         A: `[..., n, n]`, symmetric positive (semi)definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(1/2) `[..., n, n]`; with `history`, `(root, History)`. An indefinite A diverges or keeps a
@@ -109,12 +123,13 @@ def sqrtm(
         >>> torch.allclose(S @ S, A, atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, history)
+    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     check_damping(eps)
-    return run_on_batch(partial(_solve_one_sqrt, eps=eps, want="sqrt"), A, options)
+    return run_on_batch(_solve_sqrtm, A, options, prepare=partial(_damp, eps=eps))
 
 
+@exported_as_op
 def inv_sqrtm(
     A: Tensor,
     *,
@@ -125,6 +140,7 @@ def inv_sqrtm(
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
+    gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
     """Inverse principal square root of a symmetric positive definite matrix.
@@ -135,7 +151,7 @@ def inv_sqrtm(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/2) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -155,12 +171,13 @@ def inv_sqrtm(
         >>> torch.allclose(Z @ A @ Z, torch.eye(2), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, history)
+    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     check_damping(eps)
-    return run_on_batch(partial(_solve_one_sqrt, eps=eps, want="inv_sqrt"), A, options)
+    return run_on_batch(_solve_inv_sqrtm, A, options, prepare=partial(_damp, eps=eps))
 
 
+@exported_as_op
 def sqrtm_pair(
     A: Tensor,
     *,
@@ -171,6 +188,7 @@ def sqrtm_pair(
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
+    gradient: str = "unrolled",
     history: bool = False,
 ) -> SqrtPair | tuple[SqrtPair, History]:
     """Principal square root and inverse square root from one coupled run.
@@ -181,7 +199,7 @@ def sqrtm_pair(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `SqrtPair(sqrt, inv_sqrt)`, each `[..., n, n]`; with `history`, `(SqrtPair, History)`. For what bad
@@ -201,12 +219,13 @@ def sqrtm_pair(
         >>> torch.allclose(root @ inverse_root, torch.eye(2), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, history)
+    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     check_damping(eps)
-    return run_on_batch(partial(_solve_sqrt, eps=eps, wants=SqrtPair._fields), A, options)
+    return run_on_batch(_solve_sqrtm_pair, A, options, prepare=partial(_damp, eps=eps), finish=_pair)
 
 
+@exported_as_op
 def inv_root(
     A: Tensor,
     p: int,
@@ -218,6 +237,7 @@ def inv_root(
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
+    gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
     """Inverse p-th root of a symmetric positive definite matrix.
@@ -229,7 +249,7 @@ def inv_root(
             precision is computed in float32).
         p: order of the root, an int ≥ 1.
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/p) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -252,7 +272,7 @@ def inv_root(
         True
     """
     p = check_integer("p", p, 1)
-    options = options_for(p, steps, degree, rule, scaling, sketch_size, seed, history)
+    options = options_for(p, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     check_damping(eps)
-    return run_on_batch(partial(_solve_inverse_root, eps=eps, p=p), A, options)
+    return run_on_batch(_solve_inverse_root, A, options, prepare=partial(_damp, eps=eps))

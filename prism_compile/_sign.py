@@ -3,15 +3,17 @@
 import torch
 from torch import Tensor
 
-from ._arguments import check_matrix, run_on_batch
+from ._arguments import check_matrix
+from ._export import exported_as_op
 from ._iteration.forms import SignForm
-from ._iteration.loop import iterate
+from ._iteration.loop import Record, iterate
 from ._iteration.scaling import frobenius_norm, magnitude, nonzero, scale_spectrum
 from ._options import Options, options_for
 from ._results import History
+from ._run import run_on_batch
 
 
-def _solve_sign(A: Tensor, options: Options) -> tuple[Tensor, History | None]:
+def _solve_sign(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
     X = A / nonzero(magnitude(A))
     start = scale_spectrum(
         torch.bmm(X, X),
@@ -20,9 +22,11 @@ def _solve_sign(A: Tensor, options: Options) -> tuple[Tensor, History | None]:
         margin=options.rule.margin**2,
         needs_square=options.degree == 2,
     )
-    return iterate(SignForm(), X * nonzero(start.bound).rsqrt(), start, options)
+    sign, record = iterate(SignForm(), X * nonzero(start.bound).rsqrt(), start, options)
+    return (sign,), record
 
 
+@exported_as_op
 def signm(
     A: Tensor,
     *,
@@ -32,6 +36,7 @@ def signm(
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
+    gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
     """Matrix sign of a square matrix whose eigenvalues are real and not zero.
@@ -41,7 +46,7 @@ def signm(
     Args:
         A: `[..., n, n]`, float64, float32, bfloat16 or float16 (half precision is computed in float32).
             It need not be symmetric.
-        steps, degree, rule, scaling, sketch_size, seed, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         sign(A) `[..., n, n]`; with `history`, `(sign, History)`.
@@ -59,6 +64,6 @@ def signm(
         >>> torch.allclose(S, torch.tensor([[1.0, 0.4], [0.0, -1.0]]), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, history)
+    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     return run_on_batch(_solve_sign, A, options)

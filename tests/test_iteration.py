@@ -205,7 +205,7 @@ class TestRules:
             ),
             ("polar_express", 7, (1.875, -1.25, 0.375)),
         ):
-            g0, g1, g2 = RULES[name].coefficients(StepInfo(step, 10, 2, 2), None)
+            g0, g1, g2 = RULES[name].complete(StepInfo(step, 10, 2, 2))
             x = np.linspace(0, 1.1, 7)
             r = 1 - x**2
             np.testing.assert_allclose(x * (g0 + g1 * r + g2 * r**2), a * x + b * x**3 + c * x**5, atol=1e-8)
@@ -221,7 +221,9 @@ class TestRules:
         count = RULES["prism"].krylov_count(p, degree)
         R = with_eigenvalues(log_spaced(12, 10.0))[None].expand(3, 12, 12)
         S = sketch.Sketches(12, 4, 0, F64, R.device)(0)
-        coefficients = RULES["prism"].coefficients(info, krylov.krylov_blocks(S, R, None, count))
+        fitted = RULES["prism"].fit(info, krylov.krylov_blocks(S, R, None, count))
+        assert len(fitted) == RULES["prism"].fitted_count
+        coefficients = RULES["prism"].complete(info, *fitted)
         assert coefficients.leading(degree).shape == (3, 1, 1)
         assert coefficients.g0 == 1
 

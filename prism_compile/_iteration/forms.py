@@ -29,8 +29,6 @@ def _identity_minus(left: Tensor, right: Tensor) -> Tensor:
 class GramForm:
     """Polar factor of a tall or square matrix; the residual reads the Gram matrix."""
 
-    p = 2
-
     def residual(self, X: Tensor) -> Tensor:
         return _identity_minus(X.transpose(-1, -2), X)
 
@@ -41,8 +39,6 @@ class GramForm:
 class SignForm:
     """Matrix sign of a square matrix with real spectrum."""
 
-    p = 2
-
     def residual(self, X: Tensor) -> Tensor:
         return _identity_minus(X, X)
 
@@ -52,8 +48,6 @@ class SignForm:
 
 class ReciprocalForm:
     """Inverse of a general square A; the residual is measured against A itself."""
-
-    p = 1
 
     def __init__(self, A: Tensor):
         self.A = A
@@ -74,8 +68,6 @@ class CoupledState(NamedTuple):
 
 class CoupledForm:
     """Square root and inverse square root together; `wants` names those the caller reads."""
-
-    p = 2
 
     def __init__(self, wants: tuple[str, ...]):
         self.wants = wants

@@ -39,8 +39,6 @@ class StepPolynomial(NamedTuple):
 class Form(Protocol):
     """One way to write an iteration: its state, the residual of a state and the update of one."""
 
-    p: int
-
     def residual(self, state): ...
 
     def update(self, state, polynomial: StepPolynomial, last: bool): ...
@@ -53,10 +51,10 @@ def _scaled_add(g0: float | Tensor, X: Tensor, left: Tensor, right: Tensor) -> T
     return torch.baddbmm(X, left, right, beta=g0)
 
 
-def _rms(residual: Tensor) -> Tensor:
-    """‖R‖_F/√n of each matrix, `[b]`."""
+def rms_norm(residual: Tensor) -> Tensor:
+    """‖R‖_F/√n of each matrix, `[b]`; no derivative flows through it."""
     n = residual.shape[-1]
-    return (frobenius_norm(residual) * (n**-0.5 if n else 0.0))[:, 0, 0]
+    return (frobenius_norm(residual.detach()) * (n**-0.5 if n else 0.0))[:, 0, 0]
 
 
 def step_polynomial(coefficients: Coefficients, residual: Tensor, square: Tensor | None) -> StepPolynomial:
@@ -70,41 +68,61 @@ def step_polynomial(coefficients: Coefficients, residual: Tensor, square: Tensor
     return StepPolynomial(g0, W if square is None else W + g2 * square)
 
 
-def iterate(form: Form, state, start: ScaledSpectrum, options: Options):
-    """Run `options.steps` steps of a form from a scaled start; `(state, History | None)`.
+class Record(NamedTuple):
+    """What a run leaves besides its result, step by step.
 
-    The first residual and its square come with the start. The history's entries are `[b, …]`.
+    fitted: the numbers `[b, 1, 1]` that the rule fitted; leading: the leading coefficient; residuals:
+    the norms `[b]` at the start of each step and at the end, only with `options.history`.
+    """
+
+    fitted: list[tuple[Tensor, ...]]
+    leading: list[float | Tensor]
+    residuals: list[Tensor]
+
+
+def step_info(options: Options, step: int) -> StepInfo:
+    """What a rule is told of a step."""
+    return StepInfo(step, options.steps, options.p, options.degree)
+
+
+def iterate(form: Form, state, start: ScaledSpectrum, options: Options) -> tuple:
+    """Run `options.steps` steps of a form from a scaled start; `(state, Record)`.
+
+    The first residual and its square come with the start.
     """
     steps, degree, rule = options.steps, options.degree, options.rule
     residual, square = start.residual, start.square
-    count = rule.krylov_count(form.p, degree)
+    count = rule.krylov_count(options.p, degree)
     sketches = Sketches(
         residual.shape[-1], options.sketch_size, options.seed, residual.dtype, residual.device
     )
-    residuals, leading = [], []
+    record = Record([], [], [])
     for step in range(steps):
         if step > 0:
             residual = form.residual(state)
             square = torch.bmm(residual, residual) if degree == 2 else None
         blocks = None
         if count:
-            # The coefficients are constants to a derivative (README, "Gradients").
+            # The coefficients are constants to a derivative: what it differentiates is a polynomial in A.
             known_square = None if square is None else square.detach()
             blocks = krylov_blocks(sketches(step), residual.detach(), known_square, count)
-        coefficients = rule.coefficients(StepInfo(step, steps, form.p, degree), blocks)
+        info = step_info(options, step)
+        fitted = rule.fit(info, blocks)
+        coefficients = rule.complete(info, *fitted)
         polynomial = step_polynomial(coefficients, residual, square)
-        # The update of the last step may skip what only a further step would read.
+        # The update of the last step may skip what only a further residual would read.
         state = form.update(state, polynomial, last=step == steps - 1 and not options.history)
+        record.fitted.append(fitted)
+        record.leading.append(coefficients.leading(degree))
         if options.history:
-            residuals.append(_rms(residual.detach()))
-            leading.append(coefficients.leading(degree))
-    if not options.history:
-        return state, None
-    residuals.append(_rms(form.residual(state).detach()))
-    return state, _history(residuals, leading)
+            record.residuals.append(rms_norm(residual))
+    if options.history:
+        record.residuals.append(rms_norm(form.residual(state)))
+    return state, record
 
 
-def _history(residuals: list[Tensor], leading: list[float | Tensor]) -> History:
-    first = residuals[0]
-    columns = [a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for a in leading]
-    return History(torch.stack(residuals, dim=-1), torch.stack(columns, dim=-1))
+def history_of(record: Record) -> History:
+    """The record of a run with history, stacked: residual `[b, steps + 1]`, coefficient `[b, steps]`."""
+    first = record.residuals[0]
+    columns = [a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for a in record.leading]
+    return History(torch.stack(record.residuals, dim=-1), torch.stack(columns, dim=-1))

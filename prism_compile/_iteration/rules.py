@@ -1,12 +1,13 @@
 """The coefficient rules: how the polynomial g(R) = g0 I + g1 R + g2 R² of each step is chosen.
 
-An iteration asks its rule for coefficients and does not know which rule it is. A rule is asked first how
-many Krylov blocks it reads (none for fixed coefficients), then, each step, for the coefficients.
+An iteration asks its rule for coefficients and does not know which rule it is. A rule says how many Krylov
+blocks it reads (none for fixed coefficients); each step it fits its free numbers to them and completes
+these to the coefficients.
 To add a rule, subclass `Rule` and add a row to `RULES`.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -50,18 +51,23 @@ class Rule:
     margin: float = 1.0
     orders: tuple[int, ...] | None = None
     degrees: tuple[int, ...] = (1, 2)
+    fitted_count: ClassVar[int] = 0
 
     def krylov_count(self, p: int, degree: int) -> int:
-        """How many Krylov blocks `coefficients` reads."""
+        """How many Krylov blocks `fit` reads."""
         return 0
 
-    def coefficients(self, info: StepInfo, blocks: Tensor | None) -> Coefficients:
-        """The coefficients of one step, from its Krylov blocks `[b, count, q·n]`."""
+    def fit(self, info: StepInfo, blocks: Tensor | None) -> tuple[Tensor, ...]:
+        """The `fitted_count` numbers `[b, 1, 1]` of a step that depend on A, from the blocks `[b, K, qn]`."""
+        return ()
+
+    def complete(self, info: StepInfo, *fitted: float | Tensor) -> Coefficients:
+        """The coefficients of a step, given its fitted numbers."""
         raise NotImplementedError
 
-    def scalar_coefficients(self, info: StepInfo, residuals: list[float]) -> Coefficients:
-        """The coefficients for a known spectrum of residuals, in plain Python."""
-        return self.coefficients(info, None)
+    def scalar_fit(self, info: StepInfo, residuals: list[float]) -> tuple[float, ...]:
+        """`fit` for a known spectrum of residuals, in plain Python."""
+        return ()
 
 
 def _completed(info: StepInfo, leading: float | Tensor) -> Coefficients:
@@ -75,21 +81,26 @@ def _completed(info: StepInfo, leading: float | Tensor) -> Coefficients:
 class TaylorRule(Rule):
     """The classical iteration: every coefficient is that of (1 - r)^(-1/p)."""
 
-    def coefficients(self, info: StepInfo, blocks: Tensor | None) -> Coefficients:
+    def complete(self, info: StepInfo) -> Coefficients:
         return _completed(info, taylor_coefficients(info.p, info.degree)[info.degree])
 
 
 class PrismRule(Rule):
     """The paper's rule: the leading coefficient minimises the sketched norm of the next residual."""
 
+    fitted_count = 1
+
     def krylov_count(self, p: int, degree: int) -> int:
         return degree * p + 2
 
-    def coefficients(self, info: StepInfo, blocks: Tensor | None) -> Coefficients:
-        return _completed(info, fit_coefficient(moment_matrix(blocks), info.p, info.degree))
+    def fit(self, info: StepInfo, blocks: Tensor | None) -> tuple[Tensor, ...]:
+        return (fit_coefficient(moment_matrix(blocks), info.p, info.degree),)
 
-    def scalar_coefficients(self, info: StepInfo, residuals: list[float]) -> Coefficients:
-        return _completed(info, fit_scalar(residuals, info.p, info.degree))
+    def complete(self, info: StepInfo, leading: float | Tensor) -> Coefficients:
+        return _completed(info, leading)
+
+    def scalar_fit(self, info: StepInfo, residuals: list[float]) -> tuple[float, ...]:
+        return (fit_scalar(residuals, info.p, info.degree),)
 
 
 @dataclass(frozen=True)
@@ -100,10 +111,25 @@ class TableRule(Rule):
     degrees: tuple[int, ...] = (2,)
     table: tuple[tuple[float, float, float], ...] = ()
 
-    def coefficients(self, info: StepInfo, blocks: Tensor | None) -> Coefficients:
+    def complete(self, info: StepInfo) -> Coefficients:
         a, b, c = self.table[min(info.step, len(self.table) - 1)]
         # x² = 1 - r turns a + b x² + c x⁴ into powers of the residual.
         return Coefficients(a + b + c, -b - 2 * c, c)
+
+
+class FrozenRule(Rule):
+    """Another rule with the numbers that it fitted in an earlier run."""
+
+    def __init__(self, rule: Rule, fitted: list[tuple[Tensor, ...]]):
+        super().__init__(rule.name, rule.source, rule.scaling, rule.margin)
+        object.__setattr__(self, "_rule", rule)
+        object.__setattr__(self, "_fitted", fitted)
+
+    def fit(self, info: StepInfo, blocks: Tensor | None) -> tuple[Tensor, ...]:
+        return self._fitted[info.step]
+
+    def complete(self, info: StepInfo, *fitted: float | Tensor) -> Coefficients:
+        return self._rule.complete(info, *fitted)
 
 
 _JORDAN = ((3.4445, -4.7750, 2.0315),)
