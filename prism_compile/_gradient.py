@@ -9,7 +9,7 @@ i.e. the Jacobian-vector product of the same iteration with the same coefficient
 the forward pass but A and those coefficients.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,17 +19,26 @@ from ._iteration.rules import FrozenRule
 from ._options import Options
 
 
-def _per_step(fitted: tuple[Tensor, ...], options: Options) -> list[tuple[Tensor, ...]]:
+def _per_step(fitted: Sequence[Tensor], options: Options) -> list[tuple[Tensor, ...]]:
     """The flat fitted numbers, grouped by step."""
     count = options.rule.fitted_count
     return [tuple(fitted[k * count : (k + 1) * count]) for k in range(options.steps)]
 
 
-def _push(solve: Callable, options: Options, A: Tensor, fitted: tuple, direction: Tensor) -> tuple:
+def _push(solve: Callable, options: Options, A: Tensor, fitted: Sequence[Tensor], direction: Tensor) -> tuple:
     """Df(A)[direction] of each result, with the fitted numbers of an earlier run."""
     rule = FrozenRule(options.rule, _per_step(fitted, options))
     frozen = options._replace(rule=rule, history=False)
     return torch.func.jvp(lambda X: solve(X, frozen)[0], (A,), (direction,))[1]
+
+
+def _renamed(A: Tensor) -> Tensor:
+    """A, as another node of the graph.
+
+    In the same A a compiler would find the forward pass's products again, and store them all for the
+    backward pass. It sees through a copy, but not through a scaling, which is exact.
+    """
+    return A * 0.5 * 2 if torch.compiler.is_compiling() else A
 
 
 class _DualGradient(torch.autograd.Function):
@@ -60,15 +69,19 @@ class _DualGradient(torch.autograd.Function):
         total = None
         for index, gradient in enumerate(gradients[: ctx.results]):
             direction = gradient.transpose(-1, -2) if ctx.square else gradient
-            pushed = _push(ctx.solve, ctx.options, A, tuple(fitted), direction)[index]
+            pushed = _push(ctx.solve, ctx.options, _renamed(A), fitted, direction)[index]
             pushed = pushed.transpose(-1, -2) if ctx.square else pushed
             total = pushed if total is None else total + pushed
         return total, None, None, None
 
+
+class _DualGradientBothModes(_DualGradient):
+    """The same with forward-mode derivatives, which Dynamo refuses to trace: for eager calls."""
+
     @staticmethod
     def jvp(ctx, tangent, *_):
         A, *fitted = ctx.saved_tensors
-        pushed = _push(ctx.solve, ctx.options, A, tuple(fitted), tangent)
+        pushed = _push(ctx.solve, ctx.options, A, fitted, tangent)
         return (*pushed, *[None] * ctx.constants)
 
 
@@ -79,7 +92,8 @@ def solve_with_dual_gradient(
 
     solve: returns a tuple of tensors and a Record; square: whether its vector-Jacobian product transposes.
     """
-    outputs = _DualGradient.apply(A, solve, options, square)
+    function = _DualGradient if torch.compiler.is_compiling() else _DualGradientBothModes
+    outputs = function.apply(A, solve, options, square)
     residual_count = options.steps + 1 if options.history else 0
     fitted_count = options.steps * options.rule.fitted_count
     parts = len(outputs) - residual_count - fitted_count

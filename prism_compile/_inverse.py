@@ -7,7 +7,7 @@ from ._arguments import check_matrix
 from ._export import exported_as_op
 from ._iteration.forms import ReciprocalForm
 from ._iteration.loop import Record, iterate
-from ._iteration.scaling import frobenius_norm, magnitude, nonzero, scale_spectrum
+from ._iteration.scaling import ScaledSpectrum, frobenius_norm, magnitude, nonzero, scale_spectrum
 from ._options import Options, options_for
 from ._results import History
 from ._run import run_on_batch
@@ -16,15 +16,13 @@ from ._run import run_on_batch
 def _solve_inverse(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
     scale = magnitude(A)
     A = A / nonzero(scale)
-    adjoint = A.transpose(-1, -2)
-    start = scale_spectrum(
-        torch.bmm(A, adjoint),
-        options.scaling,
-        frobenius_bound=frobenius_norm(A).square(),
-        margin=options.rule.margin**2,
-        needs_square=options.degree == 2,
-    )
-    X, record = iterate(ReciprocalForm(A), adjoint / nonzero(start.bound), start, options)
+
+    def begin() -> tuple[Tensor, ScaledSpectrum]:
+        adjoint = A.transpose(-1, -2)
+        spectrum = scale_spectrum(torch.bmm(A, adjoint), options, frobenius_bound=frobenius_norm(A).square())
+        return adjoint / nonzero(spectrum.bound), spectrum
+
+    X, _, record = iterate(ReciprocalForm(A), begin, options)
     return (X / scale,), record
 
 

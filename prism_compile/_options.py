@@ -4,8 +4,8 @@ from operator import index
 from typing import NamedTuple
 
 from ._iteration.rules import RULES, Rule
-from ._iteration.scaling import SCALINGS
 
+SCALINGS = ("schatten", "frobenius")
 GRADIENTS = ("unrolled", "dual")
 
 

@@ -7,7 +7,7 @@ from ._arguments import check_matrix
 from ._export import exported_as_op
 from ._iteration.forms import GramForm
 from ._iteration.loop import Record, iterate
-from ._iteration.scaling import frobenius_norm, magnitude, nonzero, scale_spectrum
+from ._iteration.scaling import ScaledSpectrum, frobenius_norm, magnitude, nonzero, scale_spectrum
 from ._options import Options, options_for
 from ._results import History, PolarFactors
 from ._run import run_on_batch
@@ -16,17 +16,15 @@ from ._run import run_on_batch
 def _solve_polar(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
     wide = A.shape[-2] < A.shape[-1]
     tall = A.transpose(-1, -2) if wide else A
-    # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
-    X = (tall / nonzero(magnitude(tall)) / max(tall.shape[-2], 1) ** 0.5).to(A.dtype)
-    start = scale_spectrum(
-        torch.bmm(X.transpose(-1, -2), X),
-        options.scaling,
-        frobenius_bound=frobenius_norm(X).square(),
-        margin=options.rule.margin**2,
-        needs_square=options.degree == 2,
-    )
-    X = X * nonzero(start.bound).rsqrt().to(A.dtype)
-    U, record = iterate(GramForm(), X, start, options)
+
+    def begin() -> tuple[Tensor, ScaledSpectrum]:
+        # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
+        X = (tall / nonzero(magnitude(tall)) / max(tall.shape[-2], 1) ** 0.5).to(A.dtype)
+        gram = torch.bmm(X.transpose(-1, -2), X)
+        spectrum = scale_spectrum(gram, options, frobenius_bound=frobenius_norm(X).square())
+        return X * nonzero(spectrum.bound).rsqrt().to(A.dtype), spectrum
+
+    U, _, record = iterate(GramForm(), begin, options)
     return (U.transpose(-1, -2) if wide else U,), record
 
 

@@ -1,7 +1,6 @@
 """Square roots and inverse roots of symmetric (semi)definite matrices."""
 
 from functools import partial
-from typing import NamedTuple
 
 from torch import Tensor
 
@@ -22,14 +21,6 @@ from ._results import History, SqrtPair
 from ._run import run_on_batch
 
 
-class _Start(NamedTuple):
-    """A divided by `scale`, then by the spectrum's bound to make M."""
-
-    scale: Tensor
-    spectrum: ScaledSpectrum
-    M: Tensor
-
-
 def _damp(A: Tensor, eps: float) -> Tensor:
     """A + eps·tr(A)/n·I."""
     if eps == 0:
@@ -39,36 +30,38 @@ def _damp(A: Tensor, eps: float) -> Tensor:
     return A + eps * mean * identity_like(A)
 
 
-def _start(A: Tensor, options: Options) -> _Start:
-    scale = magnitude(A)
+def _scaled(A: Tensor, scale: Tensor, options: Options) -> tuple[Tensor, ScaledSpectrum]:
+    """A/c and its spectrum, A divided by its magnitude `scale` first."""
     A = A / nonzero(scale)
-    spectrum = scale_spectrum(
-        A,
-        options.scaling,
-        frobenius_bound=frobenius_norm(A),
-        margin=options.rule.margin**2,
-        needs_square=options.degree == 2,
-    )
-    return _Start(scale, spectrum, A / nonzero(spectrum.bound))
+    spectrum = scale_spectrum(A, options, frobenius_bound=frobenius_norm(A))
+    return A / nonzero(spectrum.bound), spectrum
 
 
 def _solve_sqrt(A: Tensor, options: Options, wants: tuple[str, ...]) -> tuple[tuple[Tensor, ...], Record]:
-    start = _start(A, options)
-    state, record = iterate(CoupledForm(wants), CoupledState(start.M, None), start.spectrum, options)
+    scale = magnitude(A)
+
+    def begin() -> tuple[CoupledState, ScaledSpectrum]:
+        M, spectrum = _scaled(A, scale, options)
+        return CoupledState(M, None), spectrum
+
+    (X, Y), bound, record = iterate(CoupledForm(wants), begin, options)
     # A zero matrix has scale 0: its square root is 0, its inverse square root not finite.
-    root = start.scale.sqrt() * nonzero(start.spectrum.bound).sqrt()
-    results = {
-        "sqrt": state.X * root if "sqrt" in wants else None,
-        "inv_sqrt": state.Y / root if "inv_sqrt" in wants else None,
-    }
-    return tuple(results[want] for want in wants), record
+    root = scale.sqrt() * nonzero(bound).sqrt()
+    sqrt = (X * root,) if "sqrt" in wants else ()
+    inv_sqrt = (Y / root,) if "inv_sqrt" in wants else ()
+    return sqrt + inv_sqrt, record
 
 
 def _solve_inverse_root(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
-    start = _start(A, options)
-    state, record = iterate(RootForm(options.p), RootState(None, start.M), start.spectrum, options)
+    scale = magnitude(A)
+
+    def begin() -> tuple[RootState, ScaledSpectrum]:
+        M, spectrum = _scaled(A, scale, options)
+        return RootState(None, M), spectrum
+
+    (X, _), bound, record = iterate(RootForm(options.p), begin, options)
     exponent = -1 / options.p
-    return (state.X * start.scale**exponent * nonzero(start.spectrum.bound) ** exponent,), record
+    return (X * scale**exponent * nonzero(bound) ** exponent,), record
 
 
 _solve_sqrtm = partial(_solve_sqrt, wants=("sqrt",))

@@ -7,22 +7,19 @@ from ._arguments import check_matrix
 from ._export import exported_as_op
 from ._iteration.forms import SignForm
 from ._iteration.loop import Record, iterate
-from ._iteration.scaling import frobenius_norm, magnitude, nonzero, scale_spectrum
+from ._iteration.scaling import ScaledSpectrum, frobenius_norm, magnitude, nonzero, scale_spectrum
 from ._options import Options, options_for
 from ._results import History
 from ._run import run_on_batch
 
 
 def _solve_sign(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
-    X = A / nonzero(magnitude(A))
-    start = scale_spectrum(
-        torch.bmm(X, X),
-        options.scaling,
-        frobenius_bound=frobenius_norm(X).square(),
-        margin=options.rule.margin**2,
-        needs_square=options.degree == 2,
-    )
-    sign, record = iterate(SignForm(), X * nonzero(start.bound).rsqrt(), start, options)
+    def begin() -> tuple[Tensor, ScaledSpectrum]:
+        X = A / nonzero(magnitude(A))
+        spectrum = scale_spectrum(torch.bmm(X, X), options, frobenius_bound=frobenius_norm(X).square())
+        return X * nonzero(spectrum.bound).rsqrt(), spectrum
+
+    sign, _, record = iterate(SignForm(), begin, options)
     return (sign,), record
 
 

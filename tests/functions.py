@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor
 
 import prism_compile as pc
@@ -26,6 +27,10 @@ def sample(name: str, *batch: int, n: int = 12, seed: int = 0) -> Tensor:
     if name.startswith("polar"):
         return gaussian(*batch, n + 4, n, seed=seed)
     A = spd(n, 20.0, seed)
+    if name == "signm":
+        # A sign that is not the identity, of a matrix that is not symmetric.
+        signs = torch.where(torch.arange(n) % 3 == 0, -1.0, 1.0).to(A.dtype)
+        A = A @ torch.diag(signs)
     return A.expand(*batch, n, n) * (1 + gaussian(*batch, 1, 1, seed=seed).abs())
 
 

@@ -8,6 +8,7 @@ import torch
 
 from prism_compile._iteration import fit, krylov, polynomials, scaling, sketch
 from prism_compile._iteration.rules import RULES, Coefficients, StepInfo
+from prism_compile._options import Options, options_for
 
 from .matrices import F64, gaussian, log_spaced, spd, with_eigenvalues, with_singular_values
 
@@ -163,6 +164,10 @@ class TestFit:
         assert abs(loss.deriv()(found)) < 1e-8
 
 
+def options(rule: str, scaling: str, degree: int) -> Options:
+    return options_for(2, 5, degree, rule, scaling, 8, 0, "unrolled", False)
+
+
 class TestScaling:
     @pytest.mark.parametrize("value", [1e-45, 3e-39, 1e-30, 0.3, 1.0, 5.0, 3e38])
     def test_magnitude_is_a_power_of_two_below_the_largest_entry(self, value):
@@ -178,7 +183,7 @@ class TestScaling:
         for M in (spd(30, 10.0), with_eigenvalues(torch.ones(30, dtype=F64)), torch.ones(4, 4, dtype=F64)):
             top = torch.linalg.matrix_norm(M, 2).item()
             trace = M.trace()[None, None, None]
-            start = scaling.scale_spectrum(M[None], "schatten", trace, 1.0, True)
+            start = scaling.scale_spectrum(M[None], options("taylor", "schatten", 2), trace)
             assert top <= start.bound.item() <= trace.item() * (1 + 1e-14)
             residual = torch.eye(len(M), dtype=F64) - M / start.bound
             torch.testing.assert_close(start.residual, residual)
@@ -186,9 +191,12 @@ class TestScaling:
 
     def test_frobenius_uses_the_given_bound_and_margin(self):
         M = spd(10, 10.0)[None]
-        start = scaling.scale_spectrum(M, "frobenius", torch.tensor([[[2.0]]]), 1.5, False)
-        assert start.bound.item() == pytest.approx(3.0)
+        bound = torch.tensor([[[2.0]]])
+        start = scaling.scale_spectrum(M, options("taylor", "frobenius", 1), bound)
+        assert start.bound.item() == pytest.approx(2.0)
         assert start.square is None
+        start = scaling.scale_spectrum(M, options("polar_express", "frobenius", 2), bound)
+        assert start.bound.item() == pytest.approx(2.0 * 1.01**2)
 
 
 class TestRules:

@@ -4,6 +4,7 @@ What differs between the functions, i.e. the residual and the update, is a form 
 polynomial is chosen is a rule (`rules.py`). The loop is unrolled: a graph of fixed length.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -13,7 +14,7 @@ from .._options import Options
 from .._results import History
 from .krylov import krylov_blocks
 from .rules import Coefficients, StepInfo
-from .scaling import ScaledSpectrum, frobenius_norm, identity_like
+from .scaling import frobenius_norm, identity_like
 from .sketch import Sketches
 
 
@@ -85,13 +86,14 @@ def step_info(options: Options, step: int) -> StepInfo:
     return StepInfo(step, options.steps, options.p, options.degree)
 
 
-def iterate(form: Form, state, start: ScaledSpectrum, options: Options) -> tuple:
-    """Run `options.steps` steps of a form from a scaled start; `(state, Record)`.
+def iterate(form: Form, begin: Callable[[], tuple], options: Options) -> tuple:
+    """Run `options.steps` steps of a form; `(state, bound, Record)`, bound c `[b, 1, 1]` of the scaling.
 
-    The first residual and its square come with the start.
+    `begin()` gives the scaled state and its `ScaledSpectrum`, whose residual is the first. It is a function
+    so that no caller's variable keeps the first matrices alive through the run.
     """
     steps, degree, rule = options.steps, options.degree, options.rule
-    residual, square = start.residual, start.square
+    state, (bound, residual, square) = begin()
     count = rule.krylov_count(options.p, degree)
     sketches = Sketches(
         residual.shape[-1], options.sketch_size, options.seed, residual.dtype, residual.device
@@ -101,6 +103,8 @@ def iterate(form: Form, state, start: ScaledSpectrum, options: Options) -> tuple
         if step > 0:
             residual = form.residual(state)
             square = torch.bmm(residual, residual) if degree == 2 else None
+        if options.history:
+            record.residuals.append(rms_norm(residual))
         blocks = None
         if count:
             # The coefficients are constants to a derivative: what it differentiates is a polynomial in A.
@@ -109,16 +113,15 @@ def iterate(form: Form, state, start: ScaledSpectrum, options: Options) -> tuple
         info = step_info(options, step)
         fitted = rule.fit(info, blocks)
         coefficients = rule.complete(info, *fitted)
-        polynomial = step_polynomial(coefficients, residual, square)
-        # The update of the last step may skip what only a further residual would read.
-        state = form.update(state, polynomial, last=step == steps - 1 and not options.history)
         record.fitted.append(fitted)
         record.leading.append(coefficients.leading(degree))
-        if options.history:
-            record.residuals.append(rms_norm(residual))
+        polynomial = step_polynomial(coefficients, residual, square)
+        del residual, square
+        # The update of the last step may skip what only a further residual would read.
+        state = form.update(state, polynomial, last=step == steps - 1 and not options.history)
     if options.history:
         record.residuals.append(rms_norm(form.residual(state)))
-    return state, record
+    return state, bound, record
 
 
 def history_of(record: Record) -> History:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SCALINGS = ("schatten", "frobenius")
+from .._options import Options
 
 
 class ScaledSpectrum(NamedTuple):
@@ -43,9 +43,9 @@ def magnitude(A: Tensor) -> Tensor:
 
 
 def frobenius_norm(A: Tensor) -> Tensor:
-    """‖A‖_F of each matrix, `[b, 1, 1]`, accumulated in at least float32."""
+    """‖A‖_F of each matrix, `[b, 1, 1]`, accumulated in at least float32; a constant to derivatives."""
     dtype = accumulation_dtype(A.dtype)
-    return torch.linalg.vector_norm(A, dim=(-2, -1), keepdim=True, dtype=dtype)
+    return torch.linalg.vector_norm(A.detach(), dim=(-2, -1), keepdim=True, dtype=dtype)
 
 
 def identity_like(A: Tensor) -> Tensor:
@@ -53,16 +53,18 @@ def identity_like(A: Tensor) -> Tensor:
     return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
 
 
-def scale_spectrum(
-    M: Tensor, scaling: str, frobenius_bound: Tensor, margin: float, needs_square: bool
-) -> ScaledSpectrum:
-    """Bound the spectral radius of M and form the residual of M/c and its square.
+def scale_spectrum(M: Tensor, options: Options, frobenius_bound: Tensor) -> ScaledSpectrum:
+    """Bound the spectral radius of M and form the residual of M/c and, for degree 2, its square.
 
-    M: `[b, n, n]`, eigenvalues ≥ 0; frobenius_bound: the bound used by `scaling="frobenius"`; margin:
-    a rule's own factor on the bound. The square costs no product beyond M².
+    M: `[b, n, n]`, eigenvalues ≥ 0; frobenius_bound: the bound used by `scaling="frobenius"`. The square
+    costs no product beyond M².
     """
-    squared = torch.bmm(M, M) if needs_square or scaling == "schatten" else None
-    bound = frobenius_norm(squared.detach()).sqrt() if scaling == "schatten" else frobenius_bound
+    needs_square = options.degree == 2
+    schatten = options.scaling == "schatten"
+    squared = torch.bmm(M, M) if needs_square or schatten else None
+    bound = frobenius_norm(squared) ** 0.5 if schatten else frobenius_bound
+    # A rule's margin is one of singular values, the bound one of their squares.
+    margin = options.rule.margin**2
     # Rank one attains the bound: a few ulps keep its scaled eigenvalue from rounding past one.
     bound = bound * (margin * (1 + 8 * torch.finfo(bound.dtype).eps))
     shrink = (1 / nonzero(bound)).to(M.dtype)
