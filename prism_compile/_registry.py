@@ -6,6 +6,7 @@ compile through its body, every derivative is that of the body, and nothing need
 
 import hashlib
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,11 +56,28 @@ def _vmap_rule(op: Callable, outputs: int) -> Callable:
     return rule
 
 
+def _implementation(function: Callable) -> Callable:
+    """The function behind its front, which would only call the op again."""
+    body = function.__wrapped__
+
+    @wraps(body)
+    def run(*arguments, **options):
+        # Inside an op torch.func finds no kernel for a custom autograd function.
+        if options.get("gradient") == "dual" and torch._C._are_functorch_transforms_active():
+            name = function.__name__
+            raise RuntimeError(
+                f"torch.ops.prism.{name} with gradient='dual' has no torch.func transforms: "
+                f"call prism_compile.{name}, or gradient='unrolled'"
+            )
+        return body(*arguments, **options)
+
+    return run
+
+
 def _register(row: Row) -> None:
     name = row.function.__name__
     LIBRARY.define(f"{name}({row.arguments}, {_OPTIONS}) -> {row.returns}")
-    # The function behind its front, which would only call the op again.
-    LIBRARY.impl(name, row.function.__wrapped__, "CompositeImplicitAutograd")
+    LIBRARY.impl(name, _implementation(row.function), "CompositeImplicitAutograd")
     op = getattr(torch.ops.prism, name)
     torch.library.register_vmap(f"prism::{name}", _vmap_rule(op, row.returns.count("Tensor")), lib=LIBRARY)
 

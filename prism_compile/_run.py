@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._gradient import solve_with_dual_gradient
 from ._iteration.loop import history_of
-from ._iteration.scaling import accumulation_dtype
+from ._iteration.precision import accumulation_dtype
 from ._options import Options
 from ._results import History
 

@@ -21,6 +21,12 @@ FUNCTIONS: dict[str, Callable] = {
     "inv": pc.inv,
 }
 
+# The same as operators: torch.ops.prism.*.
+OPS: dict[str, Callable] = {
+    name: partial(torch.ops.prism.inv_root, p=3) if name == "inv_root" else getattr(torch.ops.prism, name)
+    for name in FUNCTIONS
+}
+
 
 def sample(name: str, *batch: int, n: int = 12, seed: int = 0) -> Tensor:
     """Well-conditioned float64 input for a function, `[*batch, n (or n + 4), n]`."""

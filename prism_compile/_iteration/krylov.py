@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .precision import accumulation_dtype
+
 
 def krylov_blocks(sketch: Tensor, residual: Tensor, square: Tensor | None, count: int) -> Tensor:
     """V_j = S R^j for j < count.
@@ -30,7 +32,6 @@ def krylov_blocks(sketch: Tensor, residual: Tensor, square: Tensor | None, count
 
 
 def moment_matrix(blocks: Tensor) -> Tensor:
-    """M_ij = ⟨V_i, V_j⟩, `[b, count, count]`, accumulated in at least float32."""
-    if blocks.dtype in (torch.float16, torch.bfloat16):
-        blocks = blocks.float()
+    """M_ij = ⟨V_i, V_j⟩ of blocks `[b, count, q·n]`, `[b, count, count]`, in at least float32."""
+    blocks = blocks.to(accumulation_dtype(blocks.dtype))
     return torch.bmm(blocks, blocks.transpose(-1, -2))

@@ -1,7 +1,7 @@
 """The scalar polynomials of the iteration: Taylor coefficients, and the residual map a step applies.
 
-Everything here is arithmetic on Python numbers (rational where zeros must be exact), done while tracing,
-so that a graph holds only the finished constants. Source: arXiv 2601.22137, Part I.
+Everything here is rational arithmetic on Python numbers, done while tracing, so that a graph holds only the
+finished constants. Source: arXiv 2601.22137, Part I.
 """
 
 from collections.abc import Callable
@@ -88,17 +88,6 @@ def residual_map(p: int, degree: int) -> tuple[Polynomial, ...]:
 
 
 @_constant
-def loss_weights(p: int, degree: int) -> tuple[tuple[float, ...], ...]:
-    """Weights of the fit's loss in the moments: loss(c_d + δ) = Σ_s δ^s Σ_ij weights[s][i·K + j] M_ij.
-
-    M_ij = ⟨V_i, V_j⟩ are the inner products of the K = degree·p + 2 Krylov blocks.
-    """
-    rows = [[float(x) for x in row] for row in residual_map(p, degree)]
-    length = len(rows[0])
-    weights = [[0.0] * length**2 for _ in range(2 * p + 1)]
-    for k, left in enumerate(rows):
-        for m, right in enumerate(rows):
-            for i, x in enumerate(left):
-                for j, y in enumerate(right):
-                    weights[k + m][i * length + j] += x * y
-    return tuple(map(tuple, weights))
+def residual_rows(p: int, degree: int) -> tuple[tuple[float, ...], ...]:
+    """`residual_map` in floating point."""
+    return tuple(tuple(map(float, row)) for row in residual_map(p, degree))

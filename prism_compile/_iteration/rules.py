@@ -12,7 +12,6 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from .fit import fit_coefficient, fit_scalar
-from .krylov import moment_matrix
 from .polynomials import taylor_coefficients
 
 
@@ -94,7 +93,7 @@ class PrismRule(Rule):
         return degree * p + 2
 
     def fit(self, info: StepInfo, blocks: Tensor | None) -> tuple[Tensor, ...]:
-        return (fit_coefficient(moment_matrix(blocks), info.p, info.degree),)
+        return (fit_coefficient(blocks, info.p, info.degree),)
 
     def complete(self, info: StepInfo, leading: float | Tensor) -> Coefficients:
         return _completed(info, leading)

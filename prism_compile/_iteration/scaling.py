@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._options import Options
+from .precision import accumulation_dtype
 
 
 class ScaledSpectrum(NamedTuple):
@@ -18,11 +19,6 @@ class ScaledSpectrum(NamedTuple):
     bound: Tensor
     residual: Tensor
     square: Tensor | None
-
-
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that norms, moments and coefficients of a tensor of this dtype are kept in."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def nonzero(scale: Tensor) -> Tensor:

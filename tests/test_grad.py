@@ -1,0 +1,245 @@
+"""Derivatives of functions and ops, in both gradient modes, against decompositions and finite differences."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
+
+import prism_compile as pc
+
+from .functions import FUNCTIONS, OPS, sample, tensors
+from .matrices import F64, eigh_power, gaussian, log_spaced, relative_error, spd, with_singular_values
+
+CALLS = FUNCTIONS | {f"op {name}": op for name, op in OPS.items()}
+EACH = pytest.mark.parametrize("name", CALLS)
+MODES = pytest.mark.parametrize("gradient", ["unrolled", "dual"])
+STEPS = 6
+
+
+def cotangent(part: torch.Tensor) -> torch.Tensor:
+    """Generic weights; drawing random ones is not allowed under vmap."""
+    return torch.cos(torch.arange(part.numel(), dtype=part.dtype)).reshape(part.shape)
+
+
+def scalar(name: str, gradient: str, **options):
+    """A scalar function of the matrix with a generic cotangent."""
+
+    def loss(A):
+        parts = tensors(CALLS[name](A, gradient=gradient, **({"steps": STEPS} | options)))
+        return sum((cotangent(part) * part).sum() for part in parts)
+
+    return loss
+
+
+def matrix(name: str, n: int = 4) -> torch.Tensor:
+    return sample(name.removeprefix("op "), n=n)
+
+
+@EACH
+@MODES
+def test_gradcheck(name, gradient):
+    # The fitted coefficients are constants to the derivative, but not to finite differences: the check uses
+    # enough steps for the result not to depend on them.
+    A = matrix(name, 3).requires_grad_()
+
+    def run(A):
+        return tensors(CALLS[name](A, steps=14, gradient=gradient))
+
+    assert gradcheck(run, A, rtol=1e-4)
+    assert gradgradcheck(run, A, rtol=1e-3, atol=1e-4)
+
+
+ALL_BUT_DUAL_OPS = pytest.mark.parametrize(
+    ("name", "gradient"),
+    [(n, "unrolled") for n in CALLS] + [(n, "dual") for n in FUNCTIONS],
+)
+
+
+@ALL_BUT_DUAL_OPS
+def test_forward_and_reverse_agree_and_are_not_zero(name, gradient):
+    A = matrix(name)
+    reverse = jacrev(scalar(name, gradient))(A)
+    forward = jacfwd(scalar(name, gradient))(A)
+    assert reverse.abs().max() > 1e-3
+    torch.testing.assert_close(reverse, forward, rtol=1e-9, atol=1e-9)
+    direction = gaussian(*A.shape, seed=5)
+    value, derivative = jvp(scalar(name, gradient), (A,), (direction,))
+    assert value == scalar(name, gradient)(A)
+    torch.testing.assert_close(derivative, (reverse * direction).sum(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_modes_agree(name):
+    A = matrix(name)
+    expected = grad(scalar(name, "unrolled"))(A)
+    dual = scalar(name, "dual")
+    torch.testing.assert_close(grad(dual)(A), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(vjp(dual, A)[1](torch.tensor(1.0, dtype=F64))[0], expected)
+    torch.testing.assert_close(hessian(dual)(A), hessian(scalar(name, "unrolled"))(A), rtol=1e-8, atol=1e-8)
+    batch = torch.stack([A, 2 * A])
+    torch.testing.assert_close(vmap(grad(dual))(batch)[0], expected)
+    leaf = A.clone().requires_grad_()
+    dual(leaf).backward()
+    torch.testing.assert_close(leaf.grad, expected)
+
+
+@pytest.mark.parametrize("rule", ["taylor", "polar_express"])
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
+def test_modes_agree_for_other_rules_and_wide_matrices(rule, shape):
+    A = gaussian(*shape)
+    expected = grad(lambda A: pc.polar(A, rule=rule, steps=4)[0].sum())(A)
+    dual = grad(lambda A: pc.polar(A, rule=rule, steps=4, gradient="dual")[0].sum())(A)
+    torch.testing.assert_close(dual, expected)
+
+
+@MODES
+def test_history_carries_no_gradient_and_does_not_disturb(gradient):
+    A = spd(5, 10.0).requires_grad_()
+    result, history = pc.sqrtm(A, history=True, gradient=gradient, steps=STEPS)
+    assert not history.residual.requires_grad
+    assert not history.coefficient.requires_grad
+    (with_history,) = torch.autograd.grad(result.sum(), A)
+    (without,) = torch.autograd.grad(pc.sqrtm(A, gradient=gradient, steps=STEPS).sum(), A)
+    torch.testing.assert_close(with_history, without)
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("name", "run", "exponent"),
+    [
+        ("sqrtm", pc.sqrtm, 0.5),
+        ("inv_sqrtm", pc.inv_sqrtm, -0.5),
+        ("inv_root", lambda A, **kw: pc.inv_root(A, 4, **kw), -0.25),
+    ],
+)
+def test_roots_match_the_gradient_of_eigh(gradient, name, run, exponent):
+    A = spd(12, 30.0)
+    G = gaussian(12, 12)
+    G = G + G.T
+    expected = grad(lambda A: (eigh_power(A, exponent) * G).sum())(A)
+    result = grad(lambda A: (run(A, steps=14, gradient=gradient) * G).sum())(A)
+    # eigh's gradient is that of the symmetric part.
+    result, expected = (X + X.T for X in (result, expected))
+    assert relative_error(result, expected) < 1e-8
+
+
+@MODES
+@pytest.mark.parametrize("shape", [(9, 6), (6, 9), (6, 6)])
+def test_polar_matches_the_gradient_of_the_svd(gradient, shape):
+    A = with_singular_values(log_spaced(6, 10.0), *shape)
+    G = gaussian(*shape, seed=3)
+
+    def by_svd(A):
+        W, _, Vt = torch.linalg.svd(A, full_matrices=False)
+        return (W @ Vt * G).sum()
+
+    result = grad(lambda A: (pc.polar(A, steps=16, gradient=gradient) * G).sum())(A)
+    assert relative_error(result, grad(by_svd)(A)) < 1e-8
+
+
+@MODES
+def test_damping_is_differentiated(gradient):
+    A = spd(6, 30.0)
+    G = gaussian(6, 6)
+    G = G + G.T
+
+    def by_eigh(A):
+        return (eigh_power(A + 0.1 * A.trace() / 6 * torch.eye(6, dtype=F64), -0.5) * G).sum()
+
+    result = grad(lambda A: (pc.inv_sqrtm(A, eps=0.1, steps=14, gradient=gradient) * G).sum())(A)
+    assert relative_error(result + result.T, grad(by_eigh)(A) + grad(by_eigh)(A).T) < 1e-8
+
+
+@MODES
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_finite_at_the_identity_where_eighs_is_not(name, gradient):
+    A = torch.eye(6, dtype=F64)
+    for X in (A, 3 * A):
+        derivative = grad(scalar(name, gradient, steps=12))(X)
+        assert derivative.isfinite().all()
+    # d(A^(1/2)) at I is half the direction.
+    if name == "sqrtm":
+        torch.testing.assert_close(grad(scalar(name, gradient, steps=12))(A), cotangent(A) / 2)
+
+
+def test_dual_mode_keeps_the_input_and_the_fitted_numbers_only():
+    A = spd(40, 100.0).requires_grad_()
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    for gradient in ("dual", "unrolled"):
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            pc.inv_sqrtm(A, gradient=gradient)
+        matrices = sum(kept.values()) / (40 * 40 * 8)
+        assert (matrices < 1.5) if gradient == "dual" else (matrices > 30)
+
+
+def test_float32_gradients_agree_to_1e_5():
+    A = spd(64, 1e3).float()
+    G = gaussian(64, 64).float()
+    unrolled, dual = (
+        grad(lambda A, mode=mode: (pc.inv_sqrtm(A, gradient=mode) * G).sum())(A)
+        for mode in ("unrolled", "dual")
+    )
+    assert relative_error(dual, unrolled.double()) < 1e-5
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@MODES
+def test_compiled_gradients_equal_eager_ones(name, gradient):
+    torch._dynamo.reset()
+    A = matrix(name)
+    expected = grad(scalar(name, gradient, steps=4))(A)
+    leaf = A.clone().requires_grad_()
+    torch.compile(scalar(name, gradient, steps=4), fullgraph=True, backend="aot_eager")(leaf).backward()
+    torch.testing.assert_close(leaf.grad, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_compiled_backward_of_dual_mode_does_not_store_the_forward_pass():
+    torch._dynamo.reset()
+    saved = []
+
+    def pack(tensor):
+        saved.append(tensor.numel())
+        return tensor
+
+    A = spd(16, 10.0).requires_grad_()
+    run = torch.compile(lambda A: pc.inv_sqrtm(A, gradient="dual", steps=8), fullgraph=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run(A)
+    assert sum(size >= 256 for size in saved) <= 3
+
+
+def test_compiled_forward_mode_of_dual():
+    torch._dynamo.reset()
+    A, T = spd(4, 10.0), gaussian(4, 4)
+
+    def push(A, T):
+        return jvp(lambda A: pc.sqrtm(A, gradient="dual", steps=STEPS), (A,), (T,))[1]
+
+    result = torch.compile(push, fullgraph=True, backend="aot_eager")(A, T)
+    assert result.abs().max() > 0.1
+    torch.testing.assert_close(result, push(A, T))
+
+
+def test_compiled_vmap_of_grad_of_dual_is_refused():
+    torch._dynamo.reset()
+    run = vmap(grad(lambda A: pc.sqrtm(A, gradient="dual", steps=2).sum()))
+    with pytest.raises(Exception, match="does not have vmap support"):
+        torch.compile(run, fullgraph=True, backend="aot_eager")(spd(4, 10.0)[None])
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_op_in_dual_mode_refuses_torch_func(name):
+    loss = scalar(f"op {name}", "dual")
+    for transform in (grad, jacfwd, hessian):
+        with pytest.raises(RuntimeError, match=f"call prism_compile.{name}, or gradient='unrolled'"):
+            transform(loss)(matrix(name))
+    # Plain autograd serves it.
+    leaf = matrix(name).requires_grad_()
+    loss(leaf).backward()
+    torch.testing.assert_close(leaf.grad, grad(scalar(name, "unrolled"))(leaf.detach()))
