@@ -29,11 +29,12 @@ class Row(NamedTuple):
     function: Callable
     arguments: str
     returns: str = "Tensor"
+    square: bool = True
 
 
 ROWS = (
-    Row(_polar.polar, "Tensor A, *"),
-    Row(_polar.polar_factors, "Tensor A, *", "(Tensor U, Tensor H)"),
+    Row(_polar.polar, "Tensor A, *", square=False),
+    Row(_polar.polar_factors, "Tensor A, *", "(Tensor U, Tensor H)", square=False),
     Row(_sign.signm, "Tensor A, *"),
     Row(_roots.sqrtm, "Tensor A, *, float eps=0.0"),
     Row(_roots.inv_sqrtm, "Tensor A, *, float eps=0.0"),
@@ -56,19 +57,34 @@ def _vmap_rule(op: Callable, outputs: int) -> Callable:
     return rule
 
 
-def _implementation(function: Callable) -> Callable:
+def _pin_orientation(A: Tensor) -> None:
+    """Assert at run time that a rectangle is as wide or tall as the one that was traced.
+
+    The polar iteration works on the smaller side, which a graph of symbolic sizes has fixed; torch.compile
+    guards it, but AOTInductor drops the guards of its inputs and would iterate on the wrong side.
+    """
+    m, n = A.shape[-2:]
+    if isinstance(m, torch.SymInt) or isinstance(n, torch.SymInt):
+        wide = m < n
+        margin = torch.scalar_tensor(n - m if wide else m - n, dtype=torch.int64)
+        traced, lowest = ("m < n", 1) if wide else ("m ≥ n", 0)
+        torch._assert_async(margin >= lowest, f"A: this graph is for matrices [..., m, n] with {traced}")
+
+
+def _implementation(row: Row) -> Callable:
     """The function behind its front, which would only call the op again."""
-    body = function.__wrapped__
+    body, name = row.function.__wrapped__, row.function.__name__
 
     @wraps(body)
     def run(*arguments, **options):
         # Inside an op torch.func finds no kernel for a custom autograd function.
         if options.get("gradient") == "dual" and torch._C._are_functorch_transforms_active():
-            name = function.__name__
             raise RuntimeError(
                 f"torch.ops.prism.{name} with gradient='dual' has no torch.func transforms: "
                 f"call prism_compile.{name}, or gradient='unrolled'"
             )
+        if not row.square:
+            _pin_orientation(arguments[0])
         return body(*arguments, **options)
 
     return run
@@ -77,7 +93,7 @@ def _implementation(function: Callable) -> Callable:
 def _register(row: Row) -> None:
     name = row.function.__name__
     LIBRARY.define(f"{name}({row.arguments}, {_OPTIONS}) -> {row.returns}")
-    LIBRARY.impl(name, _implementation(row.function), "CompositeImplicitAutograd")
+    LIBRARY.impl(name, _implementation(row), "CompositeImplicitAutograd")
     op = getattr(torch.ops.prism, name)
     torch.library.register_vmap(f"prism::{name}", _vmap_rule(op, row.returns.count("Tensor")), lib=LIBRARY)
 

@@ -107,3 +107,11 @@ def test_history_reports_what_happened(name, rule, degree):
         assert log.coefficient.unique().numel() == 1
     else:
         assert log.coefficient[0] > log.coefficient[-1]
+
+
+@EACH
+def test_meta_tensors_give_shapes(name):
+    A = sample(name, 2).to("meta")
+    for part, real in zip(tensors(FUNCTIONS[name](A)), tensors(FUNCTIONS[name](sample(name, 2)))):
+        assert part.device.type == "meta"
+        assert part.shape == real.shape

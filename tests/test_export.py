@@ -1,0 +1,158 @@
+"""torch.export, saving, AOTInductor and ONNX of modules that call the functions or the ops."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.export import Dim
+
+import prism_compile as pc
+
+from .functions import FUNCTIONS, OPS, sample, tensors
+from .matrices import gaussian
+
+CALLS = FUNCTIONS | {f"op {name}": op for name, op in OPS.items()}
+EACH = pytest.mark.parametrize("name", CALLS)
+ROOT = Path(__file__).parent.parent
+
+
+class Calls(torch.nn.Module):
+    """A module that calls one function on a multiple of its input."""
+
+    def __init__(self, name: str, **options):
+        super().__init__()
+        self.name, self.options = name, {"steps": 3} | options
+
+    def forward(self, A):
+        return tensors(CALLS[self.name](2 * A, **self.options))
+
+
+def prism_nodes(program) -> list[str]:
+    return [str(n.target) for n in program.graph.nodes if "prism" in str(n.target)]
+
+
+def same(result, expected, atol: float = 1e-12) -> None:
+    for part, reference in zip(tensors(result), tensors(expected)):
+        torch.testing.assert_close(part, reference, rtol=0, atol=atol)
+
+
+@EACH
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_one_node_that_decomposes_wholly_or_is_kept(name, strict, dynamic):
+    bare = name.removeprefix("op ")
+    module, A = Calls(name), sample(bare, 3)
+    shapes = {"A": {0: Dim("batch")}} if dynamic else None
+    program = torch.export.export(module, (A,), strict=strict, dynamic_shapes=shapes)
+    assert prism_nodes(program) == [f"prism.{bare}.default"]
+    other = sample(bare, 5) if dynamic else A
+    same(program.module()(other), module(other))
+    decomposed = program.run_decompositions()
+    assert prism_nodes(decomposed) == []
+    same(decomposed.module()(other), module(other))
+    assert prism_nodes(program.run_decompositions(pc.keep_ops())) == [f"prism.{bare}.default"]
+    assert prism_nodes(program.run_decompositions(pc.keep_ops("signm", "inv"))) == (
+        [f"prism.{bare}.default"] if bare in ("signm", "inv") else []
+    )
+
+
+def test_keep_ops_refuses_unknown_names():
+    with pytest.raises(ValueError, match=r"names must be among 'polar', .*, got 'qr'"):
+        pc.keep_ops("qr")
+
+
+def test_options_reach_the_node_and_history_is_inlined():
+    program = torch.export.export(Calls("polar", rule="you", seed=3), (sample("polar"),))
+    (node,) = [n for n in program.graph.nodes if "prism" in str(n.target)]
+    assert node.kwargs == {"steps": 3, "rule": "you", "seed": 3}
+
+    class Logged(torch.nn.Module):
+        def forward(self, A):
+            return pc.polar(A, steps=2, history=True)
+
+    program = torch.export.export(Logged(), (sample("polar"),))
+    assert prism_nodes(program) == []
+    _, history = program.module()(sample("polar"))
+    assert isinstance(history, pc.History)
+
+
+def test_bad_options_are_refused_while_exporting():
+    with pytest.raises(Exception, match="steps must be ≥ 1, got 0"):
+        torch.export.export(Calls("sqrtm", steps=0), (sample("sqrtm"),))
+
+
+def test_named_tuples_survive_saving(tmp_path):
+    class Factors(torch.nn.Module):
+        def forward(self, A):
+            return pc.polar_factors(A, steps=3)
+
+    A = gaussian(6, 4)
+    torch.export.save(torch.export.export(Factors(), (A,)), tmp_path / "factors.pt2")
+    torch.save((A, tuple(pc.polar_factors(A, steps=3))), tmp_path / "expected.pt")
+    load = (
+        "import torch, prism_compile\n"
+        "A, expected = torch.load('expected.pt')\n"
+        "result = torch.export.load('factors.pt2').module()(A)\n"
+        "assert isinstance(result, prism_compile.PolarFactors)\n"
+        "assert all(map(torch.equal, result, expected))\n"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+
+    def run(code: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    done = run(load)
+    assert done.returncode == 0, done.stderr
+    without = run("import torch\ntorch.export.load('factors.pt2')")
+    assert without.returncode != 0
+    assert "error when deserializing" in without.stderr
+
+
+def test_exported_program_of_symbolic_sizes_refuses_the_other_orientation():
+    sizes = {"A": {0: Dim("m", min=3), 1: Dim("n", min=2)}}
+    program = torch.export.export(Calls("polar"), (gaussian(9, 5),), dynamic_shapes=sizes)
+    A = gaussian(8, 3)
+    same(program.module()(A), pc.polar(2 * A, steps=3))
+    with pytest.raises(Exception, match="Guard failed"):
+        program.module()(A.T)
+
+
+@pytest.mark.parametrize("shape", [(16, 12), (12, 16)])
+def test_aotinductor_of_symbolic_sizes(shape, tmp_path):
+    tall = shape[0] > shape[1]
+    sizes = {"A": {0: Dim("m", min=3 if tall else 2), 1: Dim("n", min=2 if tall else 3)}}
+    program = torch.export.export(Calls("polar"), (gaussian(*shape).float(),), dynamic_shapes=sizes)
+    path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "polar.pt2"))
+    package = torch._inductor.aoti_load_package(path)
+    for size in (shape, (9, 4) if tall else (4, 9)):
+        A = gaussian(*size).float()
+        same(package(A), pc.polar(2 * A, steps=3), atol=1e-5)
+    # AOTInductor drops an export's guards; the op brings its own.
+    traced = "m ≥ n" if tall else "m < n"
+    with pytest.raises(RuntimeError, match=f"this graph is for matrices .* with {traced}"):
+        package(gaussian(*shape[::-1]).float())
+
+
+def test_aotinductor_of_roots(tmp_path):
+    module, A = Calls("sqrtm_pair"), sample("sqrtm_pair", 2).float()
+    program = torch.export.export(module, (A,))
+    path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "pair.pt2"))
+    same(torch._inductor.aoti_load_package(path)(A), module(A), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_onnx(name, tmp_path):
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    module, A = Calls(name), sample(name, 3).float()
+    program = torch.export.export(module, (A,), dynamic_shapes={"A": {0: Dim("batch")}})
+    torch.onnx.export(program.run_decompositions(), (A,), dynamo=True, verbose=False).save(
+        tmp_path / "m.onnx"
+    )
+    session = runtime.InferenceSession(tmp_path / "m.onnx")
+    other = sample(name, 5).float()
+    result = session.run(None, {session.get_inputs()[0].name: other.numpy()})
+    same(tuple(map(torch.from_numpy, result)), module(other), atol=2e-5)

@@ -1,0 +1,136 @@
+"""The ops themselves: schemas, opcheck, refusals, fusion and the compile cache."""
+
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import expecttest
+import pytest
+import torch
+from torch._dynamo.testing import EagerAndRecordGraphs
+from torch._inductor import metrics
+
+import prism_compile as pc
+
+from .functions import FUNCTIONS, OPS, sample, tensors
+from .matrices import gaussian, spd
+
+ROOT = Path(__file__).parent.parent
+EACH = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+@EACH
+def test_op_equals_function(name):
+    A = sample(name, 2)
+    results = tensors(OPS[name](A, steps=4, seed=2))
+    assert all(map(torch.equal, results, tensors(FUNCTIONS[name](A, steps=4, seed=2))))
+
+
+@EACH
+def test_schema_has_the_functions_options_and_defaults(name):
+    schema = getattr(torch.ops.prism, name).default._schema
+    parameters = inspect.signature(getattr(pc, name)).parameters
+    assert [a.name for a in schema.arguments] == [n for n in parameters if n != "history"]
+    for argument in schema.arguments:
+        if argument.name not in ("A", "p"):
+            assert argument.default_value == parameters[argument.name].default
+            assert argument.kwarg_only
+
+
+@EACH
+def test_opcheck(name):
+    op = getattr(torch.ops.prism, name)
+    arguments = (sample(name, 2, n=3).requires_grad_(),) + ((3,) if name == "inv_root" else ())
+    assert set(torch.library.opcheck(op, arguments, {"steps": 2}).values()) == {"SUCCESS"}
+
+
+@EACH
+def test_refusals_are_the_functions(name):
+    op = OPS[name]
+    with pytest.raises(ValueError, match="steps must be ≥ 1, got 0"):
+        op(torch.eye(3), steps=0)
+    with pytest.raises(ValueError, match="rule must be one of 'prism'"):
+        op(torch.eye(3), rule="best")
+    with pytest.raises(ValueError, match="gradient must be one of 'unrolled', 'dual', got 'none'"):
+        op(torch.eye(3), gradient="none")
+    with pytest.raises(TypeError, match="A must be real and floating-point"):
+        op(torch.eye(3, dtype=torch.int32))
+    with pytest.raises(RuntimeError, match="history"):
+        op(torch.eye(3), history=True)
+
+
+def test_autocast_does_not_touch_the_products():
+    A = gaussian(8, 5).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(torch.ops.prism.polar(A), pc.polar(A))
+
+
+def kernels(steps: int, call) -> int:
+    torch._dynamo.reset()
+    metrics.reset()
+    torch.compile(lambda A: call(A, steps=steps), fullgraph=True)(spd(24, 10.0).float())
+    return metrics.generated_kernel_count
+
+
+class TestGraphs(expecttest.TestCase):
+    def test_dynamo_graph_of_a_cubic_step(self):
+        recorder = EagerAndRecordGraphs()
+        torch._dynamo.reset()
+        options = {"steps": 2, "degree": 1, "rule": "taylor", "scaling": "frobenius"}
+        torch.compile(lambda A: pc.polar(A, **options), fullgraph=True, backend=recorder)(gaussian(6, 4))
+        calls = [
+            getattr(node.target, "__name__", str(node.target))
+            for node in recorder.graphs[0].graph.nodes
+            if node.op.startswith("call")
+        ]
+        # One long line would be hard to review.
+        listing = "\n".join(textwrap.wrap(" ".join(calls), 100))
+        self.assertExpectedInline(
+            listing,
+            """\
+getitem detach abs amax to log2 floor exp2 eq ones_like where truediv truediv to transpose bmm
+detach linalg_vector_norm square mul eq ones_like where truediv to eye mul sub eq ones_like where
+rsqrt to mul mul baddbmm transpose eye baddbmm mul baddbmm reshape to""",
+        )
+
+    def test_kernels_per_step(self):
+        with torch._inductor.config.patch(fx_graph_cache=False):
+            taylor = kernels(5, lambda A, steps: pc.polar(A, steps=steps, rule="taylor"))
+            taylor_more = kernels(6, lambda A, steps: pc.polar(A, steps=steps, rule="taylor"))
+            prism, prism_more = (kernels(steps, pc.polar) for steps in (5, 6))
+            op, op_more = (kernels(steps, torch.ops.prism.polar) for steps in (5, 6))
+        counts = f"taylor {taylor_more - taylor}, prism {prism_more - prism}, op {op_more - op}"
+        self.assertExpectedInline(counts, """taylor 2, prism 11, op 11""")
+
+
+SCRIPT = """
+import torch, prism_compile
+A = torch.arange(12.0).reshape(4, 3).cos()
+run = torch.compile(lambda A: torch.ops.prism.polar(A, steps=1, rule="jordan"), fullgraph=True)
+assert torch.allclose(run(A), torch.ops.prism.polar(A, steps=1, rule="jordan"), atol=1e-6), "stale"
+print(run(A).norm().item())
+"""
+
+
+def test_a_changed_source_is_not_served_from_the_compile_cache(tmp_path):
+    shutil.copytree(ROOT / "prism_compile", tmp_path / "prism_compile")
+    environment = os.environ | {
+        "PYTHONPATH": str(tmp_path),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+    }
+
+    def run() -> str:
+        command = [sys.executable, "-c", SCRIPT]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = run()
+    rules = tmp_path / "prism_compile" / "_iteration" / "rules.py"
+    changed = rules.read_text().replace("3.4445", "3.0")
+    rules.write_text(changed)
+    assert run() != first
