@@ -5,6 +5,7 @@ from functools import wraps
 
 import torch
 
+from ._iteration.labels import function as label
 from ._results import PolarFactors, SqrtPair
 
 _RESULT_TYPES = {"polar_factors": PolarFactors, "sqrtm_pair": SqrtPair}
@@ -25,6 +26,7 @@ def exported_as_op(function: Callable) -> Callable:
             options.pop("history", None)
             result = getattr(torch.ops.prism, name)(*arguments, **options)
             return result if result_type is None else result_type(*result)
-        return function(*arguments, **options)
+        with label(name):
+            return function(*arguments, **options)
 
     return front

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from . import labels
 from .precision import accumulation_dtype
 
 
@@ -34,4 +35,5 @@ def krylov_blocks(sketch: Tensor, residual: Tensor, square: Tensor | None, count
 def moment_matrix(blocks: Tensor) -> Tensor:
     """M_ij = ⟨V_i, V_j⟩ of blocks `[b, count, q·n]`, `[b, count, count]`, in at least float32."""
     blocks = blocks.to(accumulation_dtype(blocks.dtype))
-    return torch.bmm(blocks, blocks.transpose(-1, -2))
+    with labels.phase("moments"):
+        return torch.bmm(blocks, blocks.transpose(-1, -2))

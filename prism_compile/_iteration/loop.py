@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .._options import Options
 from .._results import History
+from . import labels
 from .krylov import krylov_blocks
 from .rules import Coefficients, StepInfo
 from .scaling import frobenius_norm, identity_like
@@ -93,32 +94,39 @@ def iterate(form: Form, begin: Callable[[], tuple], options: Options) -> tuple:
     so that no caller's variable keeps the first matrices alive through the run.
     """
     steps, degree, rule = options.steps, options.degree, options.rule
-    state, (bound, residual, square) = begin()
+    with labels.phase("scaling"):
+        state, (bound, residual, square) = begin()
     count = rule.krylov_count(options.p, degree)
     sketches = Sketches(
         residual.shape[-1], options.sketch_size, options.seed, residual.dtype, residual.device
     )
     record = Record([], [], [])
     for step in range(steps):
-        if step > 0:
-            residual = form.residual(state)
-            square = torch.bmm(residual, residual) if degree == 2 else None
-        if options.history:
-            record.residuals.append(rms_norm(residual))
-        blocks = None
-        if count:
-            # The coefficients are constants to a derivative: what it differentiates is a polynomial in A.
-            known_square = None if square is None else square.detach()
-            blocks = krylov_blocks(sketches(step), residual.detach(), known_square, count)
-        info = step_info(options, step)
-        fitted = rule.fit(info, blocks)
-        coefficients = rule.complete(info, *fitted)
-        record.fitted.append(fitted)
-        record.leading.append(coefficients.leading(degree))
-        polynomial = step_polynomial(coefficients, residual, square)
-        del residual, square
-        # The update of the last step may skip what only a further residual would read.
-        state = form.update(state, polynomial, last=step == steps - 1 and not options.history)
+        with labels.step(step):
+            if step > 0:
+                with labels.phase("residual"):
+                    residual = form.residual(state)
+                    square = torch.bmm(residual, residual) if degree == 2 else None
+            if options.history:
+                record.residuals.append(rms_norm(residual))
+            blocks = None
+            if count:
+                # The coefficients are constants to a derivative: what it differentiates is a polynomial in A.
+                known_square = None if square is None else square.detach()
+                with labels.phase("sketch"):
+                    blocks = krylov_blocks(sketches(step), residual.detach(), known_square, count)
+            info = step_info(options, step)
+            with labels.phase("fit"):
+                fitted = rule.fit(info, blocks)
+                coefficients = rule.complete(info, *fitted)
+            record.fitted.append(fitted)
+            record.leading.append(coefficients.leading(degree))
+            with labels.phase("update"):
+                polynomial = step_polynomial(coefficients, residual, square)
+                del residual, square
+                # The update of the last step may skip what only a further residual would read.
+                last = step == steps - 1 and not options.history
+                state = form.update(state, polynomial, last)
     if options.history:
         record.residuals.append(rms_norm(form.residual(state)))
     return state, bound, record

@@ -1,0 +1,77 @@
+"""Counting what one step of a function executes: matrix products, other kernels, bytes."""
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+
+@dataclass(frozen=True)
+class Work:
+    """Products with every dimension ≥ n and thinner ones, their flops; other kernels; bytes of all."""
+
+    products: int = 0
+    product_flops: int = 0
+    skinny: int = 0
+    skinny_flops: int = 0
+    others: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(a + b for a, b in zip(astuple(self), astuple(other))))
+
+    def __sub__(self, other: "Work") -> "Work":
+        return Work(*(a - b for a, b in zip(astuple(self), astuple(other))))
+
+
+class WorkCounter(TorchDispatchMode):
+    """Adds up what eager operators do; views and allocations are no work. n: the smaller side of A."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.n = n
+        self.work = Work()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        returned = [a for a in tree_leaves(result) if isinstance(a, Tensor)]
+        given = [a for a in tree_leaves((args, kwargs)) if isinstance(a, Tensor)]
+        packet = function._overloadpacket
+        if function.is_view or packet in (torch.ops.aten.detach, torch.ops.aten.empty) or not returned:
+            return result
+        moved = sum(a.numel() * a.itemsize for a in (*given, *returned))
+        if packet in flop_registry:
+            flops = flop_registry[packet](*args, **kwargs, out_val=result)
+            rows, inner, columns = _product_shape(packet, args)
+            if min(rows, inner, columns) >= self.n:
+                self.work += Work(products=1, product_flops=flops, bytes=moved)
+            else:
+                self.work += Work(skinny=1, skinny_flops=flops, bytes=moved)
+        else:
+            self.work += Work(others=1, bytes=moved)
+        return result
+
+
+def _product_shape(packet, args: tuple) -> tuple[int, int, int]:
+    """Rows, inner dimension and columns of mm, bmm and their adding variants."""
+    adding = packet in (torch.ops.aten.addmm, torch.ops.aten.baddbmm)
+    left, right = args[1:3] if adding else args[:2]
+    return left.shape[-2], left.shape[-1], right.shape[-1]
+
+
+def work_of(run: Callable[[], object], n: int) -> Work:
+    """What one call does."""
+    with WorkCounter(n) as counter:
+        run()
+    return counter.work
+
+
+def work_per_step(run: Callable[[int], object], steps: int, n: int) -> Work:
+    """What one step that is neither the first nor the last does: `run(steps)` with one step more."""
+    steps = max(steps, 2)
+    return work_of(lambda: run(steps + 1), n) - work_of(lambda: run(steps), n)
