@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ._iteration.loop import Record, step_info
-from ._iteration.rules import FrozenRule
+from ._iteration.precision import without_autocast
+from ._iteration.rules import frozen
 from ._options import Options
 
 
@@ -27,9 +28,10 @@ def _per_step(fitted: Sequence[Tensor], options: Options) -> list[tuple[Tensor, 
 
 def _push(solve: Callable, options: Options, A: Tensor, fitted: Sequence[Tensor], direction: Tensor) -> tuple:
     """Df(A)[direction] of each result, with the fitted numbers of an earlier run."""
-    rule = FrozenRule(options.rule, _per_step(fitted, options))
-    frozen = options._replace(rule=rule, history=False)
-    return torch.func.jvp(lambda X: solve(X, frozen)[0], (A,), (direction,))[1]
+    rule = frozen(options.rule, _per_step(fitted, options))
+    again = options._replace(rule=rule, history=False)
+    with without_autocast(A):
+        return torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
 
 
 def _renamed(A: Tensor) -> Tensor:

@@ -1,25 +1,14 @@
 """From a caller's tensor to an iteration's `[b, m, n]` batch and back."""
 
-import contextlib
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from ._gradient import solve_with_dual_gradient
 from ._iteration.loop import history_of
-from ._iteration.precision import accumulation_dtype
+from ._iteration.precision import accumulation_dtype, without_autocast
 from ._options import Options
 from ._results import History
-
-
-def _without_autocast(A: Tensor) -> contextlib.AbstractContextManager:
-    """Autocast would round the inner products to half precision, and with them the fit."""
-    device = A.device.type
-    # The meta device has no autocast to ask for, and asking whether it has would leave a node in the graph.
-    if device != "meta" and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()
 
 
 def run_on_batch(
@@ -39,7 +28,7 @@ def run_on_batch(
     unless `half_native`. With `options.history` the result is `(result, History)`.
     """
     shape, dtype = A.shape[:-2], A.dtype
-    with _without_autocast(A):
+    with without_autocast(A):
         batch = A[None] if A.ndim == 2 else A.flatten(0, -3)
         if not half_native:
             batch = batch.to(accumulation_dtype(dtype))

@@ -243,3 +243,11 @@ def test_op_in_dual_mode_refuses_torch_func(name):
     leaf = matrix(name).requires_grad_()
     loss(leaf).backward()
     torch.testing.assert_close(leaf.grad, grad(scalar(name, "unrolled"))(leaf.detach()))
+
+
+def test_autocast_during_a_dual_backward_changes_nothing():
+    A = spd(16, 10.0).float().requires_grad_()
+    (expected,) = torch.autograd.grad(pc.inv_sqrtm(A, gradient="dual").sum(), A)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (result,) = torch.autograd.grad(pc.inv_sqrtm(A, gradient="dual").sum(), A)
+    assert torch.equal(result, expected)

@@ -1,8 +1,20 @@
-"""The precision that small quantities are kept in."""
+"""The precision that products and small quantities are computed in."""
+
+import contextlib
 
 import torch
+from torch import Tensor
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype of norms, moments and coefficients of a tensor of this dtype: at least float32."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def without_autocast(A: Tensor) -> contextlib.AbstractContextManager:
+    """Autocast would round the inner products to half precision, and with them the fit."""
+    device = A.device.type
+    # The meta device has no autocast to ask for, and asking whether it has would leave a node in the graph.
+    if device != "meta" and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()

@@ -116,19 +116,23 @@ class TableRule(Rule):
         return Coefficients(a + b + c, -b - 2 * c, c)
 
 
+@dataclass(frozen=True)
 class FrozenRule(Rule):
     """Another rule with the numbers that it fitted in an earlier run."""
 
-    def __init__(self, rule: Rule, fitted: list[tuple[Tensor, ...]]):
-        super().__init__(rule.name, rule.source, rule.scaling, rule.margin)
-        object.__setattr__(self, "_rule", rule)
-        object.__setattr__(self, "_fitted", fitted)
+    rule: Rule | None = None
+    fitted: tuple[tuple[Tensor, ...], ...] = ()
 
     def fit(self, info: StepInfo, blocks: Tensor | None) -> tuple[Tensor, ...]:
-        return self._fitted[info.step]
+        return self.fitted[info.step]
 
     def complete(self, info: StepInfo, *fitted: float | Tensor) -> Coefficients:
-        return self._rule.complete(info, *fitted)
+        return self.rule.complete(info, *fitted)
+
+
+def frozen(rule: Rule, fitted: list[tuple[Tensor, ...]]) -> FrozenRule:
+    """The rule with its fit replaced by these numbers, a tuple for each step."""
+    return FrozenRule(rule.name, rule.source, rule.scaling, rule.margin, rule=rule, fitted=tuple(fitted))
 
 
 _JORDAN = ((3.4445, -4.7750, 2.0315),)
