@@ -11,7 +11,6 @@ from .functions import FUNCTIONS, OPS, sample, tensors
 from .matrices import F64, eigh_power, gaussian, log_spaced, relative_error, spd, with_singular_values
 
 CALLS = FUNCTIONS | {f"op {name}": op for name, op in OPS.items()}
-EACH = pytest.mark.parametrize("name", CALLS)
 MODES = pytest.mark.parametrize("gradient", ["unrolled", "dual"])
 STEPS = 6
 
@@ -35,8 +34,13 @@ def matrix(name: str, n: int = 4) -> torch.Tensor:
     return sample(name.removeprefix("op "), n=n)
 
 
-@EACH
-@MODES
+ALL_BUT_DUAL_OPS = pytest.mark.parametrize(
+    ("name", "gradient"),
+    [(n, "unrolled") for n in CALLS] + [(n, "dual") for n in FUNCTIONS],
+)
+
+
+@ALL_BUT_DUAL_OPS
 def test_gradcheck(name, gradient):
     # The fitted coefficients are constants to the derivative, but not to finite differences: the check uses
     # enough steps for the result not to depend on them.
@@ -47,12 +51,6 @@ def test_gradcheck(name, gradient):
 
     assert gradcheck(run, A, rtol=1e-4)
     assert gradgradcheck(run, A, rtol=1e-3, atol=1e-4)
-
-
-ALL_BUT_DUAL_OPS = pytest.mark.parametrize(
-    ("name", "gradient"),
-    [(n, "unrolled") for n in CALLS] + [(n, "dual") for n in FUNCTIONS],
-)
 
 
 @ALL_BUT_DUAL_OPS
