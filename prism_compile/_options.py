@@ -7,6 +7,7 @@ from ._iteration.rules import RULES, Rule
 
 SCALINGS = ("schatten", "frobenius")
 GRADIENTS = ("unrolled", "dual")
+FORMS = ("auto", "direct", "gram")
 
 
 class Options(NamedTuple):
@@ -21,6 +22,7 @@ class Options(NamedTuple):
     seed: int
     gradient: str
     history: bool
+    form: str
 
 
 def check_integer(name: str, value: object, lowest: int) -> int:
@@ -69,8 +71,9 @@ def options_for(
     seed: int,
     gradient: str,
     history: bool,
+    form: str = "direct",
 ) -> Options:
-    """Check the shared options for an iteration of order p.
+    """Check the shared options for an iteration of order p; `form` is of polar factors only.
 
     Raises TypeError or ValueError naming the argument, what it was and what is allowed.
     """
@@ -85,4 +88,5 @@ def options_for(
     check_name("gradient", gradient, GRADIENTS)
     if not isinstance(history, bool):
         raise TypeError(f"history must be True or False, got {history!r}")
-    return Options(p, steps, degree, found, scaling, sketch_size, seed, gradient, history)
+    check_name("form", form, FORMS)
+    return Options(p, steps, degree, found, scaling, sketch_size, seed, gradient, history, form)

@@ -5,26 +5,54 @@ from torch import Tensor
 
 from ._arguments import check_matrix
 from ._export import exported_as_op
-from ._iteration.forms import GramForm
-from ._iteration.loop import Record, iterate
+from ._iteration.forms import PolarForm, PolarState
+from ._iteration.loop import Record, iterate, step_info
 from ._iteration.scaling import ScaledSpectrum, frobenius_norm, magnitude, nonzero, scale_spectrum
 from ._options import Options, options_for
 from ._results import History, PolarFactors
 from ._run import run_on_batch
+
+# Largest error relative to σ_max² that propagating a Gram matrix may cause.
+_GRAM_ERROR = 0.05
+
+
+def _ends_of_segments(tall: Tensor, options: Options) -> frozenset[int]:
+    """The steps after which X is multiplied out and a fresh Gram matrix formed.
+
+    A step amplifies the Gram matrix's rounding error by up to g(1)², in the directions of vanishing
+    singular values; a segment ends before the error could exceed its bound. In units of 2n³ flops and with
+    r = m/n, K direct steps cost K(2r + 1) and the same in S segments 2rS + 4K - 3S, less for r > 3/2.
+    """
+    m, n = tall.shape[-2:]
+    last = options.steps - 1
+    if not (options.form == "gram" or (options.form == "auto" and 2 * m > 3 * n)):
+        return frozenset(range(options.steps))
+    eps = torch.finfo(tall.dtype).eps
+    # Direct steps at the end correct what the Gram matrices have lost.
+    direct = 2 if tall.dtype in (torch.float16, torch.bfloat16) else 1
+    ends, error = {last}, eps
+    for step in range(last):
+        error *= options.rule.growth(step_info(options, step)) ** 2
+        if step >= last - direct or error > _GRAM_ERROR:
+            ends.add(step)
+            error = eps
+    return frozenset(ends)
 
 
 def _solve_polar(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
     wide = A.shape[-2] < A.shape[-1]
     tall = A.transpose(-1, -2) if wide else A
 
-    def begin() -> tuple[Tensor, ScaledSpectrum]:
+    def begin() -> tuple[PolarState, ScaledSpectrum]:
         # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
-        X = (tall / nonzero(magnitude(tall)) / max(tall.shape[-2], 1) ** 0.5).to(A.dtype)
+        X = (tall / nonzero(magnitude(tall)) * max(tall.shape[-2], 1) ** -0.5).to(A.dtype)
         gram = torch.bmm(X.transpose(-1, -2), X)
         spectrum = scale_spectrum(gram, options, frobenius_bound=frobenius_norm(X).square())
-        return X * nonzero(spectrum.bound).rsqrt().to(A.dtype), spectrum
+        return PolarState(X, nonzero(spectrum.bound).rsqrt().to(A.dtype)), spectrum
 
-    U, _, record = iterate(GramForm(), begin, options)
+    form = PolarForm(_ends_of_segments(tall, options))
+    state, _, record = iterate(form, begin, options)
+    U = state.X
     return (U.transpose(-1, -2) if wide else U,), record
 
 
@@ -41,6 +69,7 @@ def polar(
     degree: int = 2,
     rule: str = "prism",
     scaling: str | None = None,
+    form: str = "auto",
     sketch_size: int = 8,
     seed: int = 0,
     gradient: str = "unrolled",
@@ -56,6 +85,9 @@ def polar(
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "prism" (fitted), "taylor" (classical), or a fixed table: "polar_express", "jordan", "you".
         scaling: "schatten", "frobenius", or None for the one that the rule's source prescribes.
+        form: "direct" (steps on m×n matrices), "gram" (on their n×n Gram matrices) or "auto": "gram" for
+            m > 1.5 n. Where singular values vanish, the Gram form mixes their directions into the others
+            by up to 1e-4 in float32; on well-conditioned A it is as accurate as the direct one.
         sketch_size: rows of the random sketch that the fit reads the spectrum from, ≥ 1.
         seed: seed of the sketch, ≥ 0; equal seeds give equal results.
         gradient: "unrolled" (differentiate the loop) or "dual" (store nothing, run again on dual numbers).
@@ -68,8 +100,10 @@ def polar(
     Raises:
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
-    Cost: with m ≥ n (else of Aᵀ), per step 4mn² + 2n³ flops: two m·n·n products, one n·n·n.
+    Cost: with m ≥ n (else of Aᵀ), per direct step 4mn² + 2n³ flops: two m·n·n products, one n·n·n.
         degree=1 saves the n·n·n product in all steps but, with Schatten scaling, the first.
+        In the Gram form 4mn² for each segment (two, up to 7 steps in float32) and 2n³ for each of
+        4·steps - 3·segments products; the last step is a segment of its own.
 
     Source: Yang et al., arXiv 2601.22137, Part I (iteration) and Part II (fit).
 
@@ -79,7 +113,7 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
     check_matrix(A)
     return run_on_batch(_solve_polar, A, options, half_native=True, square=False)
 
@@ -92,6 +126,7 @@ def polar_factors(
     degree: int = 2,
     rule: str = "prism",
     scaling: str | None = None,
+    form: str = "direct",
     sketch_size: int = 8,
     seed: int = 0,
     gradient: str = "unrolled",
@@ -103,6 +138,7 @@ def polar_factors(
 
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
+        form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
         steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
@@ -122,6 +158,6 @@ def polar_factors(
         >>> torch.allclose(U @ H, A, atol=1e-4)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
     check_matrix(A)
     return run_on_batch(_solve_polar, A, options, finish=_factors, half_native=True, square=False)

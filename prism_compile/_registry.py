@@ -17,10 +17,11 @@ from torch.utils import _pytree as pytree
 from . import _inverse, _polar, _roots, _sign
 from ._results import History, PolarFactors, SqrtPair
 
-_OPTIONS = (
-    "int steps=10, int degree=2, str rule='prism', str? scaling=None, "
-    "int sketch_size=8, int seed=0, str gradient='unrolled'"
-)
+_RULE_OPTIONS = "int steps=10, int degree=2, str rule='prism', str? scaling=None"
+_RUN_OPTIONS = "int sketch_size=8, int seed=0, str gradient='unrolled'"
+_OPTIONS = f"{_RULE_OPTIONS}, {_RUN_OPTIONS}"
+_POLAR_OPTIONS = f"{_RULE_OPTIONS}, str form='auto', {_RUN_OPTIONS}"
+_FACTOR_OPTIONS = f"{_RULE_OPTIONS}, str form='direct', {_RUN_OPTIONS}"
 
 
 class Row(NamedTuple):
@@ -30,11 +31,12 @@ class Row(NamedTuple):
     arguments: str
     returns: str = "Tensor"
     square: bool = True
+    options: str = _OPTIONS
 
 
 ROWS = (
-    Row(_polar.polar, "Tensor A, *", square=False),
-    Row(_polar.polar_factors, "Tensor A, *", "(Tensor U, Tensor H)", square=False),
+    Row(_polar.polar, "Tensor A, *", square=False, options=_POLAR_OPTIONS),
+    Row(_polar.polar_factors, "Tensor A, *", "(Tensor U, Tensor H)", square=False, options=_FACTOR_OPTIONS),
     Row(_sign.signm, "Tensor A, *"),
     Row(_roots.sqrtm, "Tensor A, *, float eps=0.0"),
     Row(_roots.inv_sqrtm, "Tensor A, *, float eps=0.0"),
@@ -92,7 +94,7 @@ def _implementation(row: Row) -> Callable:
 
 def _register(row: Row) -> None:
     name = row.function.__name__
-    LIBRARY.define(f"{name}({row.arguments}, {_OPTIONS}) -> {row.returns}")
+    LIBRARY.define(f"{name}({row.arguments}, {row.options}) -> {row.returns}")
     LIBRARY.impl(name, _implementation(row), "CompositeImplicitAutograd")
     op = getattr(torch.ops.prism, name)
     torch.library.register_vmap(f"prism::{name}", _vmap_rule(op, row.returns.count("Tensor")), lib=LIBRARY)

@@ -51,6 +51,14 @@ def test_options(name, options, error, message):
         FUNCTIONS[name](EYE, **options)
 
 
+@pytest.mark.parametrize("name", ["polar", "polar_factors"])
+def test_form(name):
+    with pytest.raises(
+        ValueError, match=re.escape("form must be one of 'auto', 'direct', 'gram', got 'tall'")
+    ):
+        FUNCTIONS[name](EYE, form="tall")
+
+
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if not name.startswith("polar")])
 def test_not_square(name):
     with pytest.raises(ValueError, match=re.escape("A must be square [..., n, n], got shape (2, 3, 4)")):

@@ -68,13 +68,13 @@ def test_table_rules_give_one_graph(rule):
     assert counter.frame_count == 1
 
 
-def test_dynamic_shapes_need_one_graph_per_orientation_and_one_more():
+def test_dynamic_shapes_need_one_graph_per_orientation_and_form_and_one_more():
     counter = CompileCounter()
     compiled = torch.compile(pc.polar, fullgraph=True, dynamic=True, backend=counter)
     for shape in ((30, 20), (20, 30), (41, 17), (17, 41), (25, 25), (100, 3), (3, 100)):
         A = with_singular_values(log_spaced(min(shape), 5.0), *shape)
         torch.testing.assert_close(compiled(A, steps=4), pc.polar(A, steps=4))
-    assert counter.frame_count <= 3
+    assert counter.frame_count <= 5
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if not name.startswith("polar")])

@@ -51,16 +51,30 @@ def test_products_of_square_functions(steps):
 def test_polar_flops_of_rectangles(shape):
     m, n = max(shape), min(shape)
     A = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    assert flops(pc.polar, A, steps=3, rule="taylor") == 3 * (4 * m * n**2 + 2 * n**3)
-    assert flops(pc.polar, A, steps=3, rule="taylor", degree=1) == 3 * 4 * m * n**2 + 2 * n**3
+    direct = {"rule": "taylor", "form": "direct"}
+    assert flops(pc.polar, A, steps=3, **direct) == 3 * (4 * m * n**2 + 2 * n**3)
+    assert flops(pc.polar, A, steps=3, degree=1, **direct) == 3 * 4 * m * n**2 + 2 * n**3
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5, 7])
+def test_gram_form_costs_two_tall_products_a_segment(steps):
+    m, n = 128, 32
+    # One segment of all steps but the last, and that step: 4·steps - 3·segments of the n×n products.
+    segments = min(steps, 2)
+    expected = segments * 4 * m * n**2 + (4 * steps - 3 * segments) * 2 * n**3
+    A = torch.randn(m, n, generator=torch.Generator().manual_seed(0))
+    assert flops(pc.polar, A, steps=steps, rule="taylor") == expected
+    assert flops(pc.polar, A[:48], steps=steps, rule="taylor") == steps * (4 * 48 * n**2 + 2 * n**3)
+    assert flops(pc.polar, A[:48], steps=steps, rule="taylor", form="gram") == (
+        segments * 4 * 48 * n**2 + (4 * steps - 3 * segments) * 2 * n**3
+    )
 
 
 def test_the_fit_adds_only_skinny_products():
     q = 8
     extra = flops(pc.polar, torch.eye(N), steps=4) - flops(pc.polar, torch.eye(N), steps=4, rule="taylor")
-    krylov = 2 * q * N**2 + 2 * (2 * (2 * q) * N**2)
-    fit = 2 * 3 * 3 * q * N
-    assert extra == 4 * (krylov + fit)
+    # S R, S R², and from these two S R³, S R⁴ and S R⁵; the inner products are sums.
+    assert extra == 4 * 5 * 2 * q * N**2
 
 
 def test_history_costs_one_residual():

@@ -12,6 +12,7 @@ from prism_compile._options import Options, options_for
 
 from .matrices import F64, gaussian, log_spaced, spd, with_eigenvalues, with_singular_values
 
+CPU = torch.device("cpu")
 ORDERS = [(p, degree) for p in (1, 2, 3, 4) for degree in (1, 2)]
 
 
@@ -50,13 +51,13 @@ class TestPolynomials:
 
 class TestSketch:
     def test_entries_are_signs(self):
-        S = sketch.Sketches(50, 8, 0, torch.float32, torch.device("cpu"))(0)
+        (S,) = sketch.sketches(50, 8, 1, 0, torch.float32, CPU)
         assert S.shape == (8, 50)
         assert ((S == 1) | (S == -1)).all()
 
     def test_depends_on_seed_and_step_only(self):
         def draw(seed, step):
-            return sketch.Sketches(40, 4, seed, F64, torch.device("cpu"))(step)
+            return sketch.sketches(40, 4, step + 1, seed, F64, CPU)[step]
 
         assert torch.equal(draw(3, 5), draw(3, 5))
         # 160 independent signs agree by chance in 80 ± 6.3 places: five deviations.
@@ -65,8 +66,7 @@ class TestSketch:
 
     def test_signs_are_balanced_and_uncorrelated(self):
         # N(0, 1) statistics: means of 2e5 signs, and 7·64 correlations over 400 columns.
-        sketches = sketch.Sketches(400, 64, 1, F64, torch.device("cpu"))
-        stack = torch.stack([sketches(step) for step in range(8)])
+        stack = torch.stack(sketch.sketches(400, 64, 8, 1, F64, CPU))
         assert abs(stack.mean().item()) * math.sqrt(stack.numel()) < 5
         across = (stack[:-1] * stack[1:]).mean(dim=-1) * math.sqrt(400)
         assert across.abs().max() < 5
@@ -75,7 +75,7 @@ class TestSketch:
 
     def test_leaves_torchs_generator_alone(self):
         before = torch.get_rng_state()
-        sketch.Sketches(40, 4, 0, F64, torch.device("cpu"))(0)
+        sketch.sketches(40, 4, 2, 0, F64, CPU)
         assert torch.equal(before, torch.get_rng_state())
 
     def test_mixer_is_a_bijection_on_words(self):
@@ -91,30 +91,26 @@ class TestKrylov:
     def test_blocks_with_and_without_the_square(self, count):
         R = gaussian(2, 10, 10) / 10
         S = gaussian(3, 10, seed=1)
-        expected = torch.stack([S @ torch.linalg.matrix_power(R, j) for j in range(count)], dim=1)
         for square in (None, R @ R):
             blocks = krylov.krylov_blocks(S, R, square, count)
-            torch.testing.assert_close(blocks, expected.flatten(2))
+            assert len(blocks) == count
+            for j, block in enumerate(blocks):
+                torch.testing.assert_close(block, (S @ torch.linalg.matrix_power(R, j)))
 
-    def test_moments_estimate_traces(self):
+    def test_inner_products_estimate_traces(self):
         R = spd(60, 10.0)[None]
-        S = sketch.Sketches(60, 4096, 0, F64, R.device)(0)
-        moments = krylov.moment_matrix(krylov.krylov_blocks(S, R, None, 3))[0] / 4096
+        (S,) = sketch.sketches(60, 4096, 1, 0, F64, CPU)
+        blocks = krylov.krylov_blocks(S, R, None, 3)
         for i in range(3):
             for j in range(3):
                 exact = torch.linalg.matrix_power(R[0], i + j).trace()
                 # Standard deviation of a sign estimate is under √(2/q)·‖B‖_F.
-                assert moments[i, j] == pytest.approx(exact.item(), rel=0.05)
-
-    def test_half_precision_moments_are_float32(self):
-        blocks = torch.full((1, 2, 40_000), 1.0, dtype=torch.float16)
-        assert (krylov.moment_matrix(blocks) == 40_000).all()
-        assert krylov.moment_matrix(blocks.bfloat16()).dtype == torch.float32
+                assert (blocks[i] * blocks[j]).sum() / 4096 == pytest.approx(exact.item(), rel=0.05)
 
 
-def scalar_blocks(r: np.ndarray, p: int, degree: int) -> torch.Tensor:
+def scalar_blocks(r: np.ndarray, p: int, degree: int) -> list[torch.Tensor]:
     """The Krylov blocks of diag(r) under a sketch of ones, whose moments are the exact traces."""
-    return torch.from_numpy(np.stack([r**j for j in range(degree * p + 2)]))[None]
+    return [torch.from_numpy(r**j)[None, None] for j in range(degree * p + 2)]
 
 
 class TestFit:
@@ -133,15 +129,14 @@ class TestFit:
 
     @pytest.mark.parametrize(("p", "degree"), ORDERS)
     def test_zero_residual_gives_the_classical_step_exactly(self, p, degree):
-        blocks = torch.zeros(1, degree * p + 2, 100)
-        blocks[:, 0] = 1
+        blocks = [torch.ones(1, 1, 100), *(torch.zeros(1, 1, 100) for _ in range(degree * p + 1))]
         expected = polynomials.taylor_coefficients(p, degree)[degree]
         assert fit.fit_coefficient(blocks, p, degree).item() == pytest.approx(expected, rel=1e-7)
 
     @pytest.mark.parametrize("size", [1e-3, 1e-5, 1e-8, 1e-12, 1e-20, 1e-38])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_tends_to_the_classical_step(self, size, dtype):
-        blocks = scalar_blocks(np.linspace(size / 2, size, 9), 2, 2).to(dtype)
+        blocks = [block.to(dtype) for block in scalar_blocks(np.linspace(size / 2, size, 9), 2, 2)]
         alpha = fit.fit_coefficient(blocks, 2, 2).item()
         assert abs(alpha - 0.375) < 2 * size + 1e-7
 
@@ -151,14 +146,26 @@ class TestFit:
 
     def test_overflow_gives_the_classical_step(self):
         for bad in (torch.inf, torch.nan):
-            blocks = torch.full((1, 6, 6), bad)
+            blocks = [torch.full((1, 1, 6), bad)] * 6
             assert fit.fit_coefficient(blocks, 2, 2).item() == 0.375
+
+    def test_half_precision_moments_are_float32(self):
+        # δ² of the loss is Σ r⁸ + …: 40 000 terms of one overflow float16 and stall in bfloat16.
+        for dtype in (torch.float16, torch.bfloat16):
+            blocks = [torch.ones(1, 1, 40_000, dtype=dtype)] * 4
+            exact = fit.loss_polynomial([block.double() for block in blocks], 2, 1)
+            for coefficient, value in zip(fit.loss_polynomial(blocks, 2, 1), exact):
+                assert coefficient.dtype == torch.float32
+                assert coefficient.item() == value.item()
 
     def test_two_valleys(self):
         # (x - 0.2)² (x - 0.8)² - 0.01 x: the deeper valley is the right one.
         x = np.polynomial.Polynomial
         loss = x([-0.2, 1]) ** 2 * x([-0.8, 1]) ** 2 - x([0, 0.01])
-        found = fit.minimise_on_interval([torch.tensor([[c]], dtype=F64) for c in loss.coef], 1.0).item()
+        coefficients = [torch.tensor([[[c]]], dtype=F64) for c in loss.coef[1:]]
+        found = fit.minimise_on_interval(coefficients, 1.0).item()
+            [torch.tensor([[[c]]], dtype=F64) for c in loss.coef[1:]], 1.0
+        ).item()
         assert 0.8 < found < 0.83
         assert abs(loss.deriv()(found)) < 1e-8
 
@@ -227,7 +234,7 @@ class TestRules:
         info = StepInfo(0, 5, p, degree)
         count = RULES["prism"].krylov_count(p, degree)
         R = with_eigenvalues(log_spaced(12, 10.0))[None].expand(3, 12, 12)
-        S = sketch.Sketches(12, 4, 0, F64, R.device)(0)
+        (S,) = sketch.sketches(12, 4, 1, 0, F64, CPU)
         fitted = RULES["prism"].fit(info, krylov.krylov_blocks(S, R, None, count))
         assert len(fitted) == RULES["prism"].fitted_count
         coefficients = RULES["prism"].complete(info, *fitted)

@@ -10,12 +10,12 @@ not survive the decomposition of an exported op. Source: arXiv 2601.22137, Part 
 import torch
 from torch import Tensor
 
-from .krylov import moment_matrix
+from . import labels
 from .polynomials import free_width, residual_rows, taylor_coefficients
 from .precision import accumulation_dtype
 
 _GRID = 32
-_NEWTON_STEPS = 3
+_NEWTON_STEPS = 2
 
 
 def _combination(row: tuple[float, ...], blocks: list[Tensor]) -> Tensor:
@@ -27,34 +27,39 @@ def _combination(row: tuple[float, ...], blocks: list[Tensor]) -> Tensor:
     return total
 
 
-def loss_polynomial(blocks: Tensor, p: int, degree: int) -> list[Tensor]:
-    """The 2p + 1 coefficients of the loss in δ, lowest first, each `[b, 1]`; blocks `[b, K, q·n]`."""
-    powers = list(blocks.to(accumulation_dtype(blocks.dtype)).unbind(1))
-    responses = torch.stack([_combination(row, powers) for row in residual_rows(p, degree)], dim=1)
-    moments = moment_matrix(responses)
-    coefficients = []
-    for order in range(2 * p + 1):
-        terms = [
-            (1 if i == order - i else 2) * moments[:, i, order - i, None]
-            for i in range(max(0, order - p), order // 2 + 1)
-        ]
-        coefficients.append(sum(terms[1:], terms[0]))
+def loss_polynomial(blocks: list[Tensor], p: int, degree: int) -> list[Tensor]:
+    """Half the loss but for its constant: coefficients of δ to δ^2p, each `[b, 1, 1]`; blocks `[b, q, n]`.
+
+    The inner products are sums, not matrix products: Inductor makes one kernel of all of them.
+    """
+    powers = [block.to(accumulation_dtype(block.dtype)) for block in blocks]
+    responses = [_combination(row, powers) for row in residual_rows(p, degree)]
+    with labels.phase("moments"):
+        coefficients = []
+        for order in range(1, 2 * p + 1):
+            term = None
+            for i in range(max(0, order - p), (order + 1) // 2):
+                product = responses[i], responses[order - i]
+                term = torch.mul(*product) if term is None else torch.addcmul(term, *product)
+            if order % 2 == 0:
+                half = responses[order // 2] * 0.5
+                square = half, responses[order // 2]
+                term = torch.mul(*square) if term is None else torch.addcmul(term, *square)
+            coefficients.append(term.sum(dim=(-2, -1), keepdim=True))
     return coefficients
 
 
-def _horner(coefficients: list[Tensor], x: Tensor) -> Tensor:
-    value = coefficients[-1]
+def _horner(coefficients: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and derivative of a polynomial of degree two or more."""
+    value, derivative = coefficients[-1], None
     for coefficient in reversed(coefficients[:-1]):
+        derivative = value if derivative is None else torch.addcmul(value, derivative, x)
         value = torch.addcmul(coefficient, value, x)
-    return value
-
-
-def _derivative(coefficients: list[Tensor]) -> list[Tensor]:
-    return [k * c for k, c in enumerate(coefficients)][1:]
+    return value, derivative
 
 
 def minimise_on_interval(loss: list[Tensor], width: float) -> Tensor:
-    """Minimiser in [0, width] of polynomials with coefficients `[b, 1]`, lowest first; `[b, 1]`.
+    """Minimiser in [0, width] of polynomials without constant, coefficients `[b, 1, 1]`, lowest first.
 
     A grid finds the right valley and Newton steps, held inside its cell, find its floor: near
     convergence the loss is a parabola, for which one Newton step is exact. A loss that is flat because
@@ -63,23 +68,21 @@ def minimise_on_interval(loss: list[Tensor], width: float) -> Tensor:
     dtype, device = loss[0].dtype, loss[0].device
     cell = width / _GRID
     grid = torch.arange(_GRID + 1, device=device, dtype=dtype) * cell
-    lowest = _horner(loss, grid).argmin(dim=-1, keepdim=True).to(dtype) * cell
-    lower, upper = (lowest - cell).clamp(min=0), (lowest + cell).clamp(max=width)
-    slope = _derivative(loss)
-    curvature = _derivative(slope)
-    x = lowest
+    x = (_horner(loss, grid)[0] * grid).argmin(dim=-1, keepdim=True).to(dtype) * cell
+    lower, upper = (x - cell).clamp(min=0), (x + cell).clamp(max=width)
+    slope = [loss[0], *(k * c for k, c in enumerate(loss[1:], 2))]
     for _ in range(_NEWTON_STEPS):
-        bend = _horner(curvature, x)
-        step = _horner(slope, x) / torch.where(bend > 0, bend, torch.inf)
-        x = torch.minimum(torch.maximum(x - step, lower), upper)
-    return torch.where(sum(loss[1:], loss[0]).isfinite(), x, torch.zeros_like(x))
+        downhill, bend = _horner(slope, x)
+        # Where the loss is not convex the step is as long as the cell allows.
+        x = (x - downhill / bend.clamp(min=torch.finfo(dtype).tiny)).clamp(lower, upper)
+    return x.nan_to_num(nan=0.0)
 
 
-def fit_coefficient(blocks: Tensor, p: int, degree: int) -> Tensor:
-    """The fitted α of each matrix, `[b, 1, 1]`, from its Krylov blocks `[b, degree·p + 2, q·n]`."""
+def fit_coefficient(blocks: list[Tensor], p: int, degree: int) -> Tensor:
+    """The fitted α of each matrix, `[b, 1, 1]`, from its degree·p + 2 Krylov blocks `[b, q, n]`."""
     taylor = taylor_coefficients(p, degree)[degree]
     shift = minimise_on_interval(loss_polynomial(blocks, p, degree), free_width(p, degree))
-    return (taylor + shift).unsqueeze(-1)
+    return taylor + shift
 
 
 def fit_scalar(residuals: list[float], p: int, degree: int) -> float:

@@ -2,7 +2,7 @@
 
 | form           | state                   | residual  | update                       | limit            |
 |----------------|-------------------------|-----------|------------------------------|------------------|
-| GramForm       | X, X₀ = A               | I - XᵀX   | X ← X g(R)                   | A(AᵀA)^(-1/2)    |
+| PolarForm      | X, X₀ = A               | I - XᵀX   | X ← X g(R)                   | A(AᵀA)^(-1/2)    |
 | SignForm       | X, X₀ = A               | I - X²    | X ← X g(R)                   | sign(A)          |
 | ReciprocalForm | X, X₀ = Aᵀ/c            | I - AX    | X ← X g(R)                   | A⁻¹              |
 | CoupledForm    | X, Y, X₀ = A/c, Y₀ = I  | I - YX    | X ← X g(R), Y ← g(R) Y       | (A/c)^(±1/2)     |
@@ -18,29 +18,58 @@ import torch
 from torch import Tensor
 
 from .loop import StepPolynomial
-from .scaling import identity_like
 
 
-def _identity_minus(left: Tensor, right: Tensor) -> Tensor:
+def _identity_minus(identity: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """I - left right, rounded once."""
-    return torch.baddbmm(identity_like(right), left, right, alpha=-1)
+    return torch.baddbmm(identity, left, right, alpha=-1)
 
 
-class GramForm:
-    """Polar factor of a tall or square matrix; the residual reads the Gram matrix."""
+class PolarState(NamedTuple):
+    """X Q → A(AᵀA)^(-1/2); scale: a factor of X not yet applied; residual: of X Q. None: 1, I, not known."""
 
-    def residual(self, X: Tensor) -> Tensor:
-        return _identity_minus(X.transpose(-1, -2), X)
+    X: Tensor
+    scale: Tensor | None = None
+    Q: Tensor | None = None
+    residual: Tensor | None = None
 
-    def update(self, X: Tensor, polynomial: StepPolynomial, last: bool) -> Tensor:
-        return polynomial.after(X)
+
+class PolarForm:
+    """Polar factor of a tall or square matrix.
+
+    X is multiplied out after the steps `ends`, all of them in the direct form. Between them only n×n
+    matrices are touched: Q ← Q g(R), and R follows by I - R ← g(R) (I - R) g(R), the two-sided product,
+    for a closed form in R amplifies rounding.
+    """
+
+    def __init__(self, ends: frozenset[int]):
+        self.ends = ends
+
+    def residual(self, state: PolarState, identity: Tensor) -> Tensor:
+        if state.residual is not None:
+            return state.residual
+        return _identity_minus(identity, state.X.transpose(-1, -2), state.X)
+
+    def update(self, state: PolarState, polynomial: StepPolynomial, last: bool) -> PolarState:
+        X, scale, Q, _ = state
+        if polynomial.step in self.ends:
+            if Q is None:
+                return PolarState(polynomial.after(X if scale is None else X * scale))
+            return PolarState(torch.bmm(X, polynomial.after(Q)))
+        g = polynomial.matrix()
+        half = torch.baddbmm(g, polynomial.residual, g, alpha=-1)
+        residual = _identity_minus(polynomial.identity, g, half)
+        if Q is not None:
+            return PolarState(X, None, torch.bmm(Q, g), residual)
+        # The factor costs less on Q, and the tall X is then passed over once less.
+        return PolarState(X, None, g if scale is None else g * scale, residual)
 
 
 class SignForm:
     """Matrix sign of a square matrix with real spectrum."""
 
-    def residual(self, X: Tensor) -> Tensor:
-        return _identity_minus(X, X)
+    def residual(self, X: Tensor, identity: Tensor) -> Tensor:
+        return _identity_minus(identity, X, X)
 
     def update(self, X: Tensor, polynomial: StepPolynomial, last: bool) -> Tensor:
         return polynomial.after(X)
@@ -52,8 +81,8 @@ class ReciprocalForm:
     def __init__(self, A: Tensor):
         self.A = A
 
-    def residual(self, X: Tensor) -> Tensor:
-        return _identity_minus(self.A, X)
+    def residual(self, X: Tensor, identity: Tensor) -> Tensor:
+        return _identity_minus(identity, self.A, X)
 
     def update(self, X: Tensor, polynomial: StepPolynomial, last: bool) -> Tensor:
         return polynomial.after(X)
@@ -72,8 +101,8 @@ class CoupledForm:
     def __init__(self, wants: tuple[str, ...]):
         self.wants = wants
 
-    def residual(self, state: CoupledState) -> Tensor:
-        return _identity_minus(state.Y, state.X)
+    def residual(self, state: CoupledState, identity: Tensor) -> Tensor:
+        return _identity_minus(identity, state.Y, state.X)
 
     def update(self, state: CoupledState, polynomial: StepPolynomial, last: bool) -> CoupledState:
         X = Y = None
@@ -97,8 +126,8 @@ class RootForm:
     def __init__(self, p: int):
         self.p = p
 
-    def residual(self, state: RootState) -> Tensor:
-        return identity_like(state.M) - state.M
+    def residual(self, state: RootState, identity: Tensor) -> Tensor:
+        return identity - state.M
 
     def update(self, state: RootState, polynomial: StepPolynomial, last: bool) -> RootState:
         X = polynomial.matrix() if state.X is None else polynomial.after(state.X)

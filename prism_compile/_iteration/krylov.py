@@ -1,39 +1,29 @@
-"""Krylov blocks of the residual under a sketch, and their moments."""
+"""Krylov blocks of the residual under a sketch."""
 
 import torch
 from torch import Tensor
 
-from . import labels
-from .precision import accumulation_dtype
 
-
-def krylov_blocks(sketch: Tensor, residual: Tensor, square: Tensor | None, count: int) -> Tensor:
-    """V_j = S R^j for j < count.
+def krylov_blocks(sketch: Tensor, residual: Tensor, square: Tensor | None, count: int) -> list[Tensor]:
+    """V_j = S R^j for j < count, each `[b, q, n]`.
 
     sketch: `[q, n]`; residual: `[b, n, n]`; square: its square where at hand, which halves the number
-    of skinny products. Returns `[b, count, q·n]`. Rows are sketched, not columns, so that the blocks of
-    one matrix lie end to end in memory; ‖S h(R)‖ estimates ‖h(R)‖_F whether or not R is symmetric.
+    of skinny products. Rows are sketched, not columns, so that the blocks of one matrix lie end to end in
+    memory; ‖S h(R)‖ estimates ‖h(R)‖_F whether or not R is symmetric.
     """
-    batch = residual.shape[0]
-    q, n = sketch.shape
-    block = sketch.expand(batch, q, n)
+    q = sketch.shape[0]
+    block = sketch.expand(residual.shape[0], *sketch.shape)
     blocks = [block]
     if square is None:
         for _ in range(count - 1):
             block = torch.bmm(block, residual)
             blocks.append(block)
-    else:
-        pair = torch.cat([block, torch.bmm(block, residual)], dim=1)
-        blocks = [pair]
-        for _ in range((count - 1) // 2):
-            pair = torch.bmm(pair, square)
-            blocks.append(pair)
-    stacked = torch.cat(blocks, dim=1)[:, : count * q]
-    return stacked.reshape(batch, count, q * n)
-
-
-def moment_matrix(blocks: Tensor) -> Tensor:
-    """M_ij = ⟨V_i, V_j⟩ of blocks `[b, count, q·n]`, `[b, count, count]`, in at least float32."""
-    blocks = blocks.to(accumulation_dtype(blocks.dtype))
-    with labels.phase("moments"):
-        return torch.bmm(blocks, blocks.transpose(-1, -2))
+        return blocks
+    blocks += [torch.bmm(block, residual), torch.bmm(block, square)]
+    # The pair leaves out the sketch itself, whose place in memory differs from step to step: Inductor would
+    # compile a kernel for each.
+    pair = torch.cat(blocks[1:], dim=1)
+    while len(blocks) < count:
+        pair = torch.bmm(pair if len(blocks) + 1 < count else pair[:, :q], square)
+        blocks.extend(pair.split(q, dim=1))
+    return blocks

@@ -15,19 +15,22 @@ from .._results import History
 from . import labels
 from .krylov import krylov_blocks
 from .rules import Coefficients, StepInfo
-from .scaling import frobenius_norm, identity_like
-from .sketch import Sketches
+from .scaling import frobenius_norm
+from .sketch import sketches
 
 
 class StepPolynomial(NamedTuple):
-    """g(R) = g0 I + W, with W = g1 R + g2 R² formed."""
+    """g(R) = g0 I + W of a step, with W = g1 R + g2 R² formed."""
 
+    step: int
+    residual: Tensor
+    identity: Tensor
     g0: float | Tensor
     W: Tensor
 
     def matrix(self) -> Tensor:
         """g(R) itself."""
-        return self.g0 * identity_like(self.W) + self.W
+        return self.g0 * self.identity + self.W
 
     def times(self, X: Tensor) -> Tensor:
         """g(R) X."""
@@ -41,7 +44,7 @@ class StepPolynomial(NamedTuple):
 class Form(Protocol):
     """One way to write an iteration: its state, the residual of a state and the update of one."""
 
-    def residual(self, state): ...
+    def residual(self, state, identity: Tensor) -> Tensor: ...
 
     def update(self, state, polynomial: StepPolynomial, last: bool): ...
 
@@ -53,21 +56,34 @@ def _scaled_add(g0: float | Tensor, X: Tensor, left: Tensor, right: Tensor) -> T
     return torch.baddbmm(X, left, right, beta=g0)
 
 
+def _rounded(coefficients: Coefficients, dtype: torch.dtype) -> list[float | Tensor]:
+    """The coefficients in the matrices' dtype; until here they are at least float32."""
+    return [g.to(dtype) if isinstance(g, Tensor) else g for g in coefficients]
+
+
 def rms_norm(residual: Tensor) -> Tensor:
     """‖R‖_F/√n of each matrix, `[b]`; no derivative flows through it."""
     n = residual.shape[-1]
     return (frobenius_norm(residual.detach()) * (n**-0.5 if n else 0.0))[:, 0, 0]
 
 
-def step_polynomial(coefficients: Coefficients, residual: Tensor, square: Tensor | None) -> StepPolynomial:
-    """Evaluate g(R), the coefficients rounded to the residual's dtype only here."""
+def _weighted_sum(a: float | Tensor, A: Tensor, b: float | Tensor, B: Tensor) -> Tensor:
+    """a A + b B in as few passes over the matrices as there are."""
+    if isinstance(a, Tensor):
+        return a * A + b * B
+    return torch.add(b * B, A, alpha=a)
 
-    def cast(g: float | Tensor) -> float | Tensor:
-        return g.to(residual.dtype) if isinstance(g, Tensor) else g
 
-    g0, g1, g2 = map(cast, coefficients)
-    W = g1 * residual
-    return StepPolynomial(g0, W if square is None else W + g2 * square)
+def weighted_powers(
+    g1: float | Tensor, residual: Tensor, g2: float | Tensor, square: Tensor | None, degree: int
+) -> Tensor:
+    """W = g1 R + g2 R²."""
+    if degree == 1:
+        return g1 * residual
+    if square is None and not isinstance(g1, Tensor) and not isinstance(g2, Tensor):
+        # One product without a pass over R², and rounded once.
+        return torch.baddbmm(residual, residual, residual, beta=g1, alpha=g2)
+    return _weighted_sum(g1, residual, g2, torch.bmm(residual, residual) if square is None else square)
 
 
 class Record(NamedTuple):
@@ -95,26 +111,28 @@ def iterate(form: Form, begin: Callable[[], tuple], options: Options) -> tuple:
     """
     steps, degree, rule = options.steps, options.degree, options.rule
     with labels.phase("scaling"):
-        state, (bound, residual, square) = begin()
+        state, (bound, residual, square, identity) = begin()
     count = rule.krylov_count(options.p, degree)
-    sketches = Sketches(
-        residual.shape[-1], options.sketch_size, options.seed, residual.dtype, residual.device
-    )
+    if count:
+        with labels.phase("sketch"):
+            sketch = sketches(
+                residual.shape[-1], options.sketch_size, steps, options.seed, residual.dtype, residual.device
+            )
     record = Record([], [], [])
     for step in range(steps):
         with labels.step(step):
             if step > 0:
                 with labels.phase("residual"):
-                    residual = form.residual(state)
-                    square = torch.bmm(residual, residual) if degree == 2 else None
+                    residual = form.residual(state, identity)
+                    square = torch.bmm(residual, residual) if degree == 2 and count else None
             if options.history:
                 record.residuals.append(rms_norm(residual))
-            blocks = None
+            blocks = []
             if count:
                 # The coefficients are constants to a derivative: what it differentiates is a polynomial in A.
                 known_square = None if square is None else square.detach()
                 with labels.phase("sketch"):
-                    blocks = krylov_blocks(sketches(step), residual.detach(), known_square, count)
+                    blocks = krylov_blocks(sketch[step], residual.detach(), known_square, count)
             info = step_info(options, step)
             with labels.phase("fit"):
                 fitted = rule.fit(info, blocks)
@@ -122,13 +140,16 @@ def iterate(form: Form, begin: Callable[[], tuple], options: Options) -> tuple:
             record.fitted.append(fitted)
             record.leading.append(coefficients.leading(degree))
             with labels.phase("update"):
-                polynomial = step_polynomial(coefficients, residual, square)
-                del residual, square
+                g0, g1, g2 = _rounded(coefficients, residual.dtype)
+                W = weighted_powers(g1, residual, g2, square, degree)
+                polynomial = StepPolynomial(step, residual, identity, g0, W)
+                del residual, square, W
                 # The update of the last step may skip what only a further residual would read.
                 last = step == steps - 1 and not options.history
                 state = form.update(state, polynomial, last)
+                del polynomial
     if options.history:
-        record.residuals.append(rms_norm(form.residual(state)))
+        record.residuals.append(rms_norm(form.residual(state, identity)))
     return state, bound, record
 
 

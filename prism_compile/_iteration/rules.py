@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from .fit import fit_coefficient, fit_scalar
-from .polynomials import taylor_coefficients
+from .polynomials import free_width, taylor_coefficients
 
 
 class Coefficients(NamedTuple):
@@ -56,8 +56,8 @@ class Rule:
         """How many Krylov blocks `fit` reads."""
         return 0
 
-    def fit(self, info: StepInfo, blocks: Tensor | None) -> tuple[Tensor, ...]:
-        """The `fitted_count` numbers `[b, 1, 1]` of a step that depend on A, from the blocks `[b, K, qn]`."""
+    def fit(self, info: StepInfo, blocks: list[Tensor]) -> tuple[Tensor, ...]:
+        """The `fitted_count` numbers `[b, 1, 1]` of a step that depend on A, from the blocks `[b, q, n]`."""
         return ()
 
     def complete(self, info: StepInfo, *fitted: float | Tensor) -> Coefficients:
@@ -67,6 +67,10 @@ class Rule:
     def scalar_fit(self, info: StepInfo, residuals: list[float]) -> tuple[float, ...]:
         """`fit` for a known spectrum of residuals, in plain Python."""
         return ()
+
+    def growth(self, info: StepInfo) -> float:
+        """The most by which a step can enlarge a vanishing singular value: the largest possible g(1)."""
+        return sum(self.complete(info))
 
 
 def _completed(info: StepInfo, leading: float | Tensor) -> Coefficients:
@@ -92,7 +96,7 @@ class PrismRule(Rule):
     def krylov_count(self, p: int, degree: int) -> int:
         return degree * p + 2
 
-    def fit(self, info: StepInfo, blocks: Tensor | None) -> tuple[Tensor, ...]:
+    def fit(self, info: StepInfo, blocks: list[Tensor]) -> tuple[Tensor, ...]:
         return (fit_coefficient(blocks, info.p, info.degree),)
 
     def complete(self, info: StepInfo, leading: float | Tensor) -> Coefficients:
@@ -100,6 +104,10 @@ class PrismRule(Rule):
 
     def scalar_fit(self, info: StepInfo, residuals: list[float]) -> tuple[float, ...]:
         return (fit_scalar(residuals, info.p, info.degree),)
+
+    def growth(self, info: StepInfo) -> float:
+        highest = taylor_coefficients(info.p, info.degree)[info.degree] + free_width(info.p, info.degree)
+        return sum(self.complete(info, highest))
 
 
 @dataclass(frozen=True)
@@ -123,11 +131,14 @@ class FrozenRule(Rule):
     rule: Rule | None = None
     fitted: tuple[tuple[Tensor, ...], ...] = ()
 
-    def fit(self, info: StepInfo, blocks: Tensor | None) -> tuple[Tensor, ...]:
+    def fit(self, info: StepInfo, blocks: list[Tensor]) -> tuple[Tensor, ...]:
         return self.fitted[info.step]
 
     def complete(self, info: StepInfo, *fitted: float | Tensor) -> Coefficients:
         return self.rule.complete(info, *fitted)
+
+    def growth(self, info: StepInfo) -> float:
+        return self.rule.growth(info)
 
 
 def frozen(rule: Rule, fitted: list[tuple[Tensor, ...]]) -> FrozenRule:

@@ -14,11 +14,15 @@ from .precision import accumulation_dtype
 
 
 class ScaledSpectrum(NamedTuple):
-    """M/c and its residual: `bound` c `[b, 1, 1]`, `residual` R = I - M/c, `square` R² where formed."""
+    """M/c and its residual: `bound` c `[b, 1, 1]`, `residual` R = I - M/c, `square` R² where formed.
+
+    identity: the `[n, n]` one, made once for the whole run.
+    """
 
     bound: Tensor
     residual: Tensor
     square: Tensor | None
+    identity: Tensor
 
 
 def nonzero(scale: Tensor) -> Tensor:
@@ -46,7 +50,12 @@ def frobenius_norm(A: Tensor) -> Tensor:
 
 def identity_like(A: Tensor) -> Tensor:
     """The n×n identity of A's dtype and device, for `A: [..., n]`."""
-    return torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+    n = A.shape[-1]
+    if not torch.compiler.is_compiling():
+        return torch.eye(n, dtype=A.dtype, device=A.device)
+    # Inductor does not vectorise eye's comparison of integers, nor then what it fuses with it.
+    index = torch.arange(n, dtype=torch.float32, device=A.device)
+    return (index[:, None] == index).to(A.dtype)
 
 
 def scale_spectrum(M: Tensor, options: Options, frobenius_bound: Tensor) -> ScaledSpectrum:
@@ -68,5 +77,6 @@ def scale_spectrum(M: Tensor, options: Options, frobenius_bound: Tensor) -> Scal
     scaled = M * shrink
     residual = identity - scaled
     if not needs_square:
-        return ScaledSpectrum(bound, residual, None)
-    return ScaledSpectrum(bound, residual, residual - scaled + squared * shrink * shrink)
+        return ScaledSpectrum(bound, residual, None, identity)
+    square = residual - scaled + squared * shrink * shrink
+    return ScaledSpectrum(bound, residual, square, identity)

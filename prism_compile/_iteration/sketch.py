@@ -27,20 +27,19 @@ def hashed_words(n: int, sketch_size: int, block: int, seed: int, device: torch.
     return words.reshape(sketch_size, n)
 
 
-class Sketches:
-    """The sign sketches of one run: `sketches(step)` is `[sketch_size, n]` with entries ±1.
+def sketches(
+    n: int, sketch_size: int, steps: int, seed: int, dtype: torch.dtype, device: torch.device
+) -> list[Tensor]:
+    """The sign sketches of a run, one `[sketch_size, n]` with entries ±1 for each step.
 
     Bit k of a hashed word serves step k, so that one hash lasts 32 steps.
     """
-
-    def __init__(self, n: int, sketch_size: int, seed: int, dtype: torch.dtype, device: torch.device):
-        self._shape = (n, sketch_size)
-        self._seed, self._dtype, self._device = seed, dtype, device
-        self._words: dict[int, Tensor] = {}
-
-    def __call__(self, step: int) -> Tensor:
+    words = [
+        hashed_words(n, sketch_size, block, seed, device) for block in range(-(-steps // _STEPS_PER_HASH))
+    ]
+    signs = []
+    for step in range(steps):
         block, bit = divmod(step, _STEPS_PER_HASH)
-        if block not in self._words:
-            self._words[block] = hashed_words(*self._shape, block, self._seed, self._device)
-        signs = 1 - 2 * ((self._words[block] >> bit) & 1)
-        return signs.to(self._dtype)
+        signs.append((1 - 2 * ((words[block] >> bit) & 1)).to(dtype))
+    # Inductor keeps a stack in memory, made by one kernel; single sketches it would compute anew at each use.
+    return list(torch.stack(signs).unbind())

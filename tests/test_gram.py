@@ -1,0 +1,100 @@
+"""The Gram form of the polar iteration: as accurate as the direct one where A is well conditioned."""
+
+import pytest
+import torch
+
+from prism_compile import polar, polar_factors
+
+from .matrices import (
+    F64,
+    gaussian,
+    log_spaced,
+    relative_error,
+    rms_orthogonality,
+    svd_polar,
+    with_singular_values,
+)
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+RULES = ["prism", "taylor", "polar_express"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("steps", [1, 2, 5, 6, 7, 12, 30])
+def test_is_as_orthogonal_as_the_direct_form(steps, rule, dtype):
+    n, eps = 48, torch.finfo(dtype).eps
+    for A in (gaussian(4 * n, n), with_singular_values(log_spaced(n, 10.0), 2 * n, n)):
+        A = A.to(dtype)
+        gram, direct = (polar(A, steps=steps, rule=rule, form=form) for form in ("gram", "direct"))
+        # Both floors are of the order of eps. Above them the segments' error, eps·κ² and a few steps' growth
+        # of it, enters the last step and is there squared.
+        assert rms_orthogonality(gram) < 1.01 * rms_orthogonality(direct) + 2 * eps
+        largest = torch.linalg.svdvals(direct.double()).max()
+        assert torch.linalg.svdvals(gram.double()).max() < 1.01 * largest + 2 * eps
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", [*RULES, "you", "jordan"])
+def test_long_runs_stay_bounded(rule, dtype):
+    # A segment's rounding errors grow by g(1)² in each of its steps; with tables that is 68 in one.
+    for values in (log_spaced(32, 1e6), (torch.arange(32) < 4).double()):
+        A = with_singular_values(values, 96, 32).to(dtype)
+        U = polar(A, steps=40, rule=rule, form="gram")
+        assert U.isfinite().all()
+        assert torch.linalg.svdvals(U.double()).max() < 1.3
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+def test_agrees_with_the_svd(degree):
+    for shape in ((60, 20), (20, 60), (3, 40, 10), (40, 1), (1, 40), (1, 1)):
+        A = gaussian(*shape)
+        U = polar(A, steps=20, degree=degree, form="gram")
+        # Forward error eps·κ·√n; κ of a Gaussian of these shapes is under 10.
+        assert relative_error(U, svd_polar(A)) < 1e-13
+        assert relative_error(polar(A.float(), steps=20, degree=degree, form="gram"), svd_polar(A)) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_vanishing_singular_values_cost_what_is_documented(dtype):
+    A = with_singular_values(log_spaced(10, 10.0), 40, 20)
+    U, H = polar_factors(A.to(dtype), steps=20, form="gram")
+    assert relative_error(U @ H, A) < (1e-4 if dtype == torch.float32 else 1e-10)
+    U, H = polar_factors(A.to(dtype), steps=20)
+    assert relative_error(U @ H, A) < (1e-6 if dtype == torch.float32 else 1e-14)
+
+
+def test_auto_is_gram_for_rectangles_beyond_one_and_a_half():
+    for shape, form in (((31, 20), "gram"), ((20, 31), "gram"), ((30, 20), "direct"), ((20, 20), "direct")):
+        A = gaussian(*shape)
+        assert torch.equal(polar(A), polar(A, form=form))
+        assert not torch.equal(polar(A, form="gram"), polar(A, form="direct"))
+
+
+def test_history_reads_the_residual_of_the_propagated_gram_matrix():
+    A = gaussian(80, 20)
+    U, history = polar(A, steps=6, form="gram", history=True)
+    _, direct = polar(A, steps=6, form="direct", history=True)
+    torch.testing.assert_close(history.residual, direct.residual, atol=1e-12, rtol=1e-6)
+    assert torch.equal(U, polar(A, steps=6, form="gram"))
+
+
+@pytest.mark.parametrize("gradient", ["unrolled", "dual"])
+def test_gradient_is_that_of_the_direct_form(gradient):
+    direction = gaussian(30, 8, seed=1)
+    results = []
+    for form in ("gram", "direct"):
+        A = gaussian(30, 8).requires_grad_()
+        (gradient_of_A,) = torch.autograd.grad(polar(A, steps=12, form=form, gradient=gradient), A, direction)
+        results.append(gradient_of_A)
+    torch.testing.assert_close(*results, atol=1e-11, rtol=0)
+
+
+def test_nan_and_zero_stay_in_their_matrix():
+    A = gaussian(3, 40, 8).to(F64)
+    A[1] = 0
+    A[2, 3, 4] = torch.nan
+    U = polar(A, form="gram")
+    torch.testing.assert_close(U[0], polar(A[0], form="gram"), atol=1e-13, rtol=0)
+    assert (U[1] == 0).all()
+    assert U[2].isnan().all()
