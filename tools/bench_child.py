@@ -1,0 +1,65 @@
+"""What must be measured in a process of its own: compile times and peak memory. Prints one line of JSON."""
+
+import json
+import sys
+import warnings
+from functools import partial
+from time import perf_counter
+
+import bench_peers as peers
+import torch
+from bench_measure import compiled
+from gradients_main import peak_bytes
+
+import prism_compile
+
+_SHAPES = ((512, 512), (1024, 256))
+
+
+def _subject(name: str):
+    if name == "prism":
+        return compiled(prism_compile.polar, steps=5)
+    return compiled(peers.newton_schulz, table="Polar Express", steps=5)
+
+
+def compile_seconds(name: str, device: str) -> list[float]:
+    """Seconds of the first call at each shape, the calls' own work (milliseconds) included."""
+    call = _subject(name)
+    times = []
+    for shape in _SHAPES:
+        A = torch.randn(shape, device=device)
+        start = perf_counter()
+        call(A)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(perf_counter() - start)
+    return times
+
+
+def extra_matrices(name: str, device: str, n: int = 2048) -> float:
+    """The most memory held at once during a compiled call, beyond its input, in matrices like the input."""
+    call, A = _subject(name), torch.randn(n, n, device=device)
+    call(A)
+    if device != "cuda":
+        peak = peak_bytes(partial(call, A))
+    else:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call(A)
+        torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_allocated() - before
+    return peak / (A.numel() * A.element_size())
+
+
+def main() -> None:
+    """`bench_child.py compile|memory prism|peer DEVICE THREADS`."""
+    what, name, device, threads = sys.argv[1:]
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(int(threads))
+    measure = {"compile": compile_seconds, "memory": extra_matrices}[what]
+    print(json.dumps(measure(name, device)))
+
+
+if __name__ == "__main__":
+    main()
