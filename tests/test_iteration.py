@@ -164,8 +164,6 @@ class TestFit:
         loss = x([-0.2, 1]) ** 2 * x([-0.8, 1]) ** 2 - x([0, 0.01])
         coefficients = [torch.tensor([[[c]]], dtype=F64) for c in loss.coef[1:]]
         found = fit.minimise_on_interval(coefficients, 1.0).item()
-            [torch.tensor([[[c]]], dtype=F64) for c in loss.coef[1:]], 1.0
-        ).item()
         assert 0.8 < found < 0.83
         assert abs(loss.deriv()(found)) < 1e-8
 
