@@ -113,11 +113,11 @@ class CharTransformer(nn.Module):
         return self.head(self.norm(x))
 
 
-def build_model(corpus: Corpus, seed: int = 0) -> CharTransformer:
+def build_model(corpus: Corpus, seed: int = 0, width: int = 128) -> CharTransformer:
     """A model for the corpus's alphabet; equal seeds give equal weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CharTransformer(ModelShape(len(corpus.alphabet)))
+        return CharTransformer(ModelShape(len(corpus.alphabet), width=width, hidden=4 * width))
 
 
 def text_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -1,0 +1,117 @@
+"""Batched polar factors of many matrices, compiled once for each size of batch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._iteration.scaling import magnitude, nonzero
+from .._polar import polar
+
+# More entries than this (1 GiB in float32) are solved in several batches: such matrices fill a device by
+# themselves, and the batch is a copy.
+_LARGEST_BATCH = 2**28
+
+
+class Settings(NamedTuple):
+    """The options of `polar`, and the dtype that it runs in (None: the gradient's)."""
+
+    steps: int
+    degree: int
+    rule: str
+    sketch_size: int
+    seed: int
+    dtype: torch.dtype | None
+
+
+class Kind(NamedTuple):
+    """What matrices of one batch have in common."""
+
+    settings: Settings
+    tall: tuple[int, int]
+    dtype: torch.dtype
+    device: torch.device
+
+
+class Source(NamedTuple):
+    """`count` matrices that `write(slot [count, *tall])` supplies."""
+
+    count: int
+    write: Callable[[Tensor], None]
+
+
+def _solve(batch: Tensor, settings: Settings) -> Tensor:
+    # Rounding to half precision must not lose the direction of a matrix of small entries.
+    batch = (batch / nonzero(magnitude(batch))).to(settings.dtype or batch.dtype)
+    return polar(
+        batch,
+        steps=settings.steps,
+        degree=settings.degree,
+        rule=settings.rule,
+        sketch_size=settings.sketch_size,
+        seed=settings.seed,
+    )
+
+
+def _compiled_solve(options: dict[str, Any]) -> Callable[[Tensor, Settings], Tensor]:
+    """A compiled `_solve` with a code object of its own.
+
+    Dynamo keeps graphs, and counts them against its limits of 8 and 256, by code object.
+    """
+    own = FunctionType(_solve.__code__.replace(), _solve.__globals__, _solve.__name__)
+    return torch.compile(own, **{"fullgraph": True, "dynamic": False, **options})
+
+
+def _in_batches(kind: Kind, sources: list[Source]) -> Iterator[list[Source]]:
+    """Split sources into as few batches as `_LARGEST_BATCH` allows, of about equal size."""
+    total = sum(source.count for source in sources)
+    if not total:
+        return
+    capacity = max(_LARGEST_BATCH // (kind.tall[0] * kind.tall[1]), 1)
+    target = -(-total // -(-total // capacity))
+    batch: list[Source] = []
+    for source in sources:
+        if batch and sum(other.count for other in batch) + source.count > target:
+            yield batch
+            batch = []
+        batch.append(source)
+    yield batch
+
+
+class Orthogonaliser:
+    """Polar factors in batches, by graphs that belong to this object.
+
+    options: what `torch.compile` is called with; None runs eagerly.
+    """
+
+    def __init__(self, options: dict[str, Any] | None):
+        self._options = options
+        self._compiled: dict[Kind, dict[int, Callable]] = {}
+
+    def __call__(self, kind: Kind, sources: Iterable[Source]) -> Iterator[Tensor]:
+        """The polar factors `[count, *tall]` of each source in turn, batch by batch."""
+        for batch in _in_batches(kind, list(sources)):
+            counts = [source.count for source in batch]
+            size, solve = self._solver(kind, sum(counts))
+            slots = torch.empty(size, *kind.tall, dtype=kind.dtype, device=kind.device)
+            slots[sum(counts) :].zero_()
+            for source, slot in zip(batch, slots.split([*counts, size - sum(counts)])):
+                source.write(slot)
+            yield from solve(slots, kind.settings)[: sum(counts)].split(counts)
+
+    def _solver(self, kind: Kind, size: int) -> tuple[int, Callable]:
+        """A solver and the batch it takes: `size`, or up to twice that where such a graph is at hand.
+
+        The number of matrices varies where gradients are missing now and then; zero matrices fill the
+        batch, lest there be a graph for each number.
+        """
+        if self._options is None:
+            return size, _solve
+        graphs = self._compiled.setdefault(kind, {})
+        fitting = [known for known in graphs if size <= known <= 2 * size]
+        if not fitting:
+            graphs[size] = _compiled_solve(self._options)
+            fitting = [size]
+        return min(fitting), graphs[min(fitting)]

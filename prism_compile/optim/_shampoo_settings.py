@@ -1,0 +1,41 @@
+"""Checks of Shampoo's options."""
+
+from torch import Tensor
+
+from .._options import check_integer, check_name
+from ._grafting import GRAFTS
+from ._root_solvers import SOLVERS
+
+
+def _check_number(name: str, value: object, lowest: float, *, open_below: bool = False) -> None:
+    allowed = f"{'>' if open_below else '≥'} {lowest}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number {allowed}, got {value!r} of type {type(value).__name__}")
+    if not (lowest < value if open_below else lowest <= value) or value == float("inf"):
+        raise ValueError(f"{name} must be finite and {allowed}, got {value}")
+
+
+def check_group(group: dict) -> None:
+    """Refuse settings and parameters that the method is not defined for."""
+    if isinstance(group["lr"], Tensor):
+        if group["lr"].numel() != 1:
+            raise ValueError(f"lr must have one element, got shape {tuple(group['lr'].shape)}")
+    else:
+        _check_number("lr", group["lr"], 0)
+    for i, (beta, highest) in enumerate(zip(group["betas"], ("[0, 1)", "[0, 1]"))):
+        _check_number(f"betas[{i}]", beta, 0)
+        if beta > 1 or (beta == 1 and i == 0):
+            raise ValueError(f"betas[{i}] must be in {highest}, got {beta}")
+    for name in ("eps", "grafting_eps"):
+        _check_number(name, group[name], 0, open_below=True)
+    _check_number("weight_decay", group["weight_decay"], 0)
+    for name in ("max_preconditioner_dim", "precondition_frequency", "p"):
+        check_integer(name, group[name], 1)
+    check_integer("start_step", group["start_step"], 0)
+    if group["steps"] is not None:
+        check_integer("steps", group["steps"], 1)
+    check_name("grafting", group["grafting"], GRAFTS)
+    check_name("solver", group["solver"], SOLVERS)
+    for parameter in group["params"]:
+        if not parameter.is_floating_point():
+            raise TypeError(f"params must be real and floating-point, got one of {parameter.dtype}")

@@ -1,0 +1,75 @@
+"""Muon's compiled graphs: one for each shape, none later."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+from prism_compile.optim import Muon
+
+from .training import parameters, set_gradients, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+# Ten shapes, one of them as its transpose too and one three times.
+MANY_SHAPES = [(8 + i, 6) for i in range(10)] + [(6, 8), (9, 6), (9, 6)]
+# Traced quickly.
+SHORT = {"rule": "taylor", "ns_steps": 1}
+
+
+class TestCompile:
+    @pytest.fixture(autouse=True)
+    def fresh_dynamo(self):
+        torch._dynamo.reset()
+        yield
+        torch._dynamo.reset()
+
+    def test_one_graph_for_each_shape_and_none_later(self):
+        counter = CompileCounter()
+        params = parameters(MANY_SHAPES)
+        optimizer = Muon(params, lr=0.1, **SHORT, compile={"backend": counter})
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
+        train(params, optimizer, steps=1)
+        assert counter.frame_count == len({tuple(sorted(shape)) for shape in MANY_SHAPES}) == 10
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            train(params, optimizer, steps=4, first=1, scheduler=scheduler)
+        assert counter.frame_count == 10
+
+    def test_optimisers_do_not_count_against_each_others_limit(self):
+        counter = CompileCounter()
+        with torch._dynamo.config.patch(recompile_limit=1, accumulated_recompile_limit=3):
+            for i in range(5):
+                params = parameters([(6, 4 + i), (5, 3)])
+                train(params, Muon(params, **SHORT, compile={"backend": counter}), steps=1)
+        assert counter.frame_count == 10
+
+    def test_missing_gradients_fill_a_batch_at_hand(self):
+        counter = CompileCounter()
+        params, others = parameters([(8, 6)] * 6), parameters([(8, 6)] * 6)
+        optimizer = Muon(params, ns_steps=2, dtype=None, compile={"backend": counter})
+        other = Muon(others, ns_steps=2, dtype=None, compile=False)
+        for seed, missing in enumerate([0, 1, 2, 3, 0, 3]):
+            for own, instance in ((params, optimizer), (others, other)):
+                set_gradients(own, seed)
+                for param in own[:missing]:
+                    param.grad = None
+                instance.step()
+        assert counter.frame_count == 1
+        # The batch's size may change the order of a product's sums.
+        torch.testing.assert_close(params, others, rtol=0, atol=1e-5)
+
+    def test_inductor_steps_like_eager(self):
+        params, others = (parameters([(24, 16), (16, 24)]) for _ in range(2))
+        train(params, Muon(params, lr=0.1, ns_steps=2, dtype=torch.float32), steps=2)
+        train(others, Muon(others, lr=0.1, ns_steps=2, dtype=torch.float32, compile=False), steps=2)
+        # float32 sums in another order.
+        torch.testing.assert_close(params, others, rtol=0, atol=1e-5)
+
+    def test_the_whole_step_may_be_called_from_compiled_code(self):
+        params, others = parameters(MANY_SHAPES[:1]), parameters(MANY_SHAPES[:1])
+        optimizer = Muon(params, **SHORT, compile={"backend": "eager"})
+        other = Muon(others, **SHORT, compile=False)
+        set_gradients(params, 0)
+        set_gradients(others, 0)
+        torch.compile(optimizer.step, backend="eager")()
+        other.step()
+        assert all(torch.equal(param, twin) for param, twin in zip(params, others))

@@ -1,0 +1,189 @@
+"""What Muon orthogonalises: shapes, scales, dtypes, missing and bad gradients."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from prism_compile.optim import Muon
+
+from .matrices import gaussian, log_spaced, rms_orthogonality, svd_polar, with_singular_values
+from .training import model_and_data, parameters, set_gradients, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class TestOrthogonalisation:
+    @pytest.mark.parametrize(
+        ("rule", "degree"), [("prism", 2), ("prism", 1), ("taylor", 2), ("taylor", 1), ("polar_express", 2)]
+    )
+    def test_the_step_is_along_the_polar_factor(self, rule, degree):
+        shapes = [(20, 20), (30, 10), (10, 30)]
+        params = parameters(shapes, dtype=torch.float64)
+        start = [param.detach().clone() for param in params]
+        grads = [with_singular_values(log_spaced(min(s), 10.0), *s, seed=5) for s in shapes]
+        for param, grad in zip(params, grads):
+            param.grad = grad
+        Muon(
+            params,
+            lr=1.0,
+            weight_decay=0.25,
+            rule=rule,
+            degree=degree,
+            ns_steps=14,
+            dtype=None,
+            compile=False,
+        ).step()
+        for param, before, grad in zip(params, start, grads):
+            m, n = param.shape
+            expected = 0.75 * before - max(1, m / n) ** 0.5 * svd_polar(grad)
+            # Rounding of a converged float64 iteration at condition 10.
+            torch.testing.assert_close(param.detach(), expected, rtol=0, atol=1e-12)
+
+    @pytest.mark.parametrize("shape", [(30, 10), (10, 30)])
+    def test_the_step_of_adamws_size(self, shape):
+        (param,) = parameters([shape], dtype=torch.float64)
+        before = param.detach().clone()
+        set_gradients([param], 0)
+        options = {"adjust_lr_fn": "match_rms_adamw", "ns_steps": 14, "dtype": None, "compile": False}
+        Muon([param], lr=1.0, weight_decay=0, **options).step()
+        expected = 0.2 * 30**0.5 * svd_polar(param.grad)
+        torch.testing.assert_close(before - param, expected, rtol=0, atol=1e-12)
+
+    def test_convolutions_are_flattened_and_batches_kept(self):
+        conv, experts = parameters([(8, 3, 3, 3), (5, 8, 6)], dtype=torch.float64)
+        before = [conv.detach().clone(), experts.detach().clone()]
+        groups = [{"params": [conv]}, {"params": [experts], "flatten": False}]
+        optimizer = Muon(groups, lr=1.0, weight_decay=0, ns_steps=14, dtype=None, compile=False)
+        set_gradients([conv, experts], 0)
+        optimizer.step()
+        expected = svd_polar(conv.grad.flatten(1)).reshape(conv.shape)
+        torch.testing.assert_close(before[0] - conv, expected, rtol=0, atol=1e-10)
+        expected = (8 / 6) ** 0.5 * svd_polar(experts.grad)
+        torch.testing.assert_close(before[1] - experts, expected, rtol=0, atol=1e-10)
+
+    @pytest.mark.parametrize("shape", [(24, 4), (24, 16)])
+    def test_heads_split_the_rows(self, shape):
+        (param,) = parameters([shape], dtype=torch.float64)
+        before = param.detach().clone()
+        set_gradients([param], 0)
+        Muon([param], lr=1.0, weight_decay=0, ns_steps=14, dtype=None, heads=3, compile=False).step()
+        expected = svd_polar(param.grad.view(3, 8, -1)) * max(1, 8 / shape[1]) ** 0.5
+        torch.testing.assert_close(before - param, expected.reshape(shape), rtol=0, atol=1e-10)
+
+    def test_strided_parameters_and_gradients(self):
+        conv = nn.Parameter(gaussian(8, 3, 2, 2).to(memory_format=torch.channels_last))
+        wide = nn.Parameter(gaussian(9, 5).T)
+        before = [conv.detach().clone(), wide.detach().clone()]
+        conv.grad = gaussian(8, 3, 2, 2, seed=1).to(memory_format=torch.channels_last)
+        wide.grad = gaussian(5, 9, seed=2)
+        Muon([conv, wide], lr=1.0, weight_decay=0, ns_steps=14, dtype=None, compile=False).step()
+        expected = svd_polar(conv.grad.flatten(1)).reshape(conv.shape)
+        torch.testing.assert_close(before[0] - conv, expected, rtol=0, atol=1e-10)
+        torch.testing.assert_close(before[1] - wide, svd_polar(wide.grad), rtol=0, atol=1e-10)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, None])
+    @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e30])
+    def test_the_scale_of_a_gradient_does_not_matter(self, dtype, scale):
+        (param,) = parameters([(32, 16)])
+        before = param.detach().clone()
+        grad = gaussian(32, 16, seed=3, dtype=torch.float32)
+        param.grad = grad * scale
+        Muon([param], lr=1.0, weight_decay=0, momentum=0.0, dtype=dtype, ns_steps=8, compile=False).step()
+        step = (before - param.detach()) / 2**0.5
+        # bfloat16's floor of the iteration is 2e-3 in rms; its entries are of size 1/√32.
+        assert rms_orthogonality(step) < 1e-2
+        assert (step - svd_polar(grad)).norm() < 2e-2 * 4
+
+    def test_the_solve_writes_to_no_gradient_and_no_buffer(self):
+        params = parameters([(16, 16), (12, 20)])
+        optimizer = Muon(params, nesterov=False, dtype=None, compile=False)
+        set_gradients(params, 0)
+        grads = [param.grad.clone() for param in params]
+        optimizer.step()
+        for param, grad in zip(params, grads):
+            assert torch.equal(param.grad, grad)
+            buffer = torch.zeros_like(grad).lerp_(grad, 1 - 0.95)
+            assert torch.equal(optimizer.state[param]["momentum_buffer"], buffer)
+
+    def test_large_buckets_are_split(self, monkeypatch):
+        from prism_compile.optim import _orthogonalise
+
+        params, others = (parameters([(12, 8)] * 7, dtype=torch.float64) for _ in range(2))
+        train(params, Muon(params, compile=False, dtype=None))
+        sizes = []
+        solve = _orthogonalise._solve
+        monkeypatch.setattr(_orthogonalise, "_LARGEST_BATCH", 3 * 96)
+        monkeypatch.setattr(
+            _orthogonalise,
+            "_solve",
+            lambda batch, settings: sizes.append(len(batch)) or solve(batch, settings),
+        )
+        train(others, Muon(others, compile=False, dtype=None), steps=3)
+        assert sizes == [3, 3, 1] * 3
+        # The batch's size may change the order of a product's sums.
+        torch.testing.assert_close(params, others, rtol=0, atol=1e-12)
+
+
+class TestGradients:
+    def test_zero_gradient_only_decays(self):
+        (param,) = parameters([(6, 4)])
+        before = param.detach().clone()
+        param.grad = torch.zeros_like(param)
+        Muon([param], lr=0.5, weight_decay=0.5, compile=False).step()
+        assert torch.equal(param.detach(), before * 0.75)
+
+    def test_missing_gradients_are_skipped(self):
+        params, others = parameters(), parameters()
+        optimizer, other = Muon(params, compile=False), torch.optim.Muon(others)
+        for instance, own in ((optimizer, params), (other, others)):
+            set_gradients(own, 0)
+            own[0].grad = None
+            before = own[0].detach().clone()
+            instance.step()
+            assert torch.equal(own[0].detach(), before)
+            assert not instance.state[own[0]]
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_a_bad_gradient_poisons_its_own_parameter_as_in_torch(self, bad):
+        for kind in (lambda own: Muon(own, compile=False), torch.optim.Muon):
+            params = parameters([(12, 8)] * 3)
+            set_gradients(params, 0)
+            params[1].grad[0, 0] = bad
+            kind(params).step()
+            assert params[1].isnan().any()
+            assert params[0].isfinite().all()
+            assert params[2].isfinite().all()
+
+    @pytest.mark.parametrize("kind", [Muon, torch.optim.Muon])
+    def test_complex_and_sparse_are_refused_as_in_torch(self, kind):
+        param = nn.Parameter(torch.randn(4, 4, dtype=torch.complex64))
+        param.grad = torch.randn_like(param)
+        with pytest.raises(RuntimeError, match="complex"):
+            kind([param]).step()
+        params = parameters([(4, 4)] * 2)
+        params[0].grad, params[1].grad = torch.eye(4), torch.eye(4).to_sparse()
+        before = params[0].detach().clone()
+        with pytest.raises(RuntimeError, match="sparse"):
+            kind(params).step()
+        assert torch.equal(params[0].detach(), before)
+
+    def test_closure(self):
+        model, x, y = model_and_data()
+        twin = copy.deepcopy(model)
+        optimizer, other = (Muon(m.parameters(), lr=0.02, compile=False) for m in (model, twin))
+
+        def closure():
+            optimizer.zero_grad()
+            loss = (model(x) - y).square().mean()
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            other.zero_grad()
+            loss = (twin(x) - y).square().mean()
+            loss.backward()
+            other.step()
+            assert torch.equal(optimizer.step(closure), loss)
+        assert optimizer.step() is None

@@ -1,0 +1,133 @@
+"""Muon's checkpoints, copies, schedulers, param groups and hooks."""
+
+import copy
+import io
+
+import pytest
+import torch
+
+from prism_compile.optim import Muon
+
+from .training import SHAPES, jordan, parameters, relative_difference, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def saved(optimizer) -> io.BytesIO:
+    file = io.BytesIO()
+    torch.save(optimizer, file)
+    file.seek(0)
+    return file
+
+
+class TestState:
+    def test_torchs_checkpoint_loads_and_training_goes_on(self):
+        others, params = parameters(), parameters()
+        other = torch.optim.Muon(others, lr=0.05, momentum=0.9)
+        train(others, other)
+        file = io.BytesIO()
+        torch.save(other.state_dict(), file)
+        file.seek(0)
+        for param, value in zip(params, others):
+            param.data.copy_(value.data)
+        optimizer = jordan([{"params": params, "heads": 2}])
+        optimizer.load_state_dict(torch.load(file))
+        group = optimizer.param_groups[0]
+        assert (group["lr"], group["momentum"], group["heads"]) == (0.05, 0.9, 2)
+        group["heads"] = 1
+        train(others, other, first=3)
+        train(params, optimizer, first=3)
+        assert relative_difference(params, others) < 3 * 2**-8
+
+    def test_torch_loads_our_checkpoint(self):
+        params, others = parameters(), parameters()
+        optimizer = Muon(params, lr=0.05, compile=False)
+        train(params, optimizer)
+        file = io.BytesIO()
+        torch.save(optimizer.state_dict(), file)
+        file.seek(0)
+        other = torch.optim.Muon(others)
+        other.load_state_dict(torch.load(file))
+        assert other.param_groups[0]["lr"] == 0.05
+        train(others, other, first=3)
+        # Momentum depends on the gradients alone.
+        twins = parameters()
+        twin = torch.optim.Muon(twins)
+        train(twins, twin, steps=6)
+        for value, param in zip(others, twins):
+            assert torch.equal(other.state[value]["momentum_buffer"], twin.state[param]["momentum_buffer"])
+
+    def test_resuming_changes_nothing(self):
+        straight, resumed = parameters(), parameters()
+        options = {"lr": 0.05, "compile": False}
+        train(straight, Muon(straight, **options), steps=6)
+        first = Muon(resumed, **options)
+        train(resumed, first)
+        second = Muon(resumed, compile=False)
+        second.load_state_dict(first.state_dict())
+        train(resumed, second, first=3)
+        for param, other in zip(straight, resumed):
+            assert torch.equal(param, other)
+
+    def test_other_coefficients_of_a_checkpoint_are_refused_by_jordans_rule(self):
+        state = torch.optim.Muon(parameters(), ns_coefficients=(2.0, -1.5, 0.5)).state_dict()
+        with pytest.raises(ValueError, match=r"ns_coefficients .* got \(2.0, -1.5, 0.5\)"):
+            jordan(parameters()).load_state_dict(state)
+        optimizer = Muon(parameters())
+        optimizer.load_state_dict(state)
+        assert optimizer.param_groups[0]["rule"] == "prism"
+
+    def test_a_checkpoint_of_another_model_is_refused(self):
+        with pytest.raises(ValueError, match="parameter group"):
+            Muon(parameters()).load_state_dict(Muon(parameters(SHAPES[:2])).state_dict())
+
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda o: torch.load(saved(o), weights_only=False)])
+    def test_copies_go_on_alike(self, copied):
+        params = parameters()
+        optimizer = Muon(params, compile=False)
+        train(params, optimizer)
+        twin = copied(optimizer)
+        twins = twin.param_groups[0]["params"]
+        train(params, optimizer, first=3)
+        train(twins, twin, first=3)
+        for param, other in zip(params, twins):
+            assert param is not other
+            assert torch.equal(param, other)
+
+    @pytest.mark.parametrize(
+        "scheduler",
+        [
+            lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 6),
+            lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1, 10, cycle_momentum=True),
+        ],
+    )
+    def test_schedulers(self, scheduler):
+        params, others = parameters(), parameters()
+        optimizer, other = jordan(params, lr=0.05), torch.optim.Muon(others, lr=0.05)
+        train(others, other, steps=6, scheduler=scheduler(other))
+        train(params, optimizer, steps=6, scheduler=scheduler(optimizer))
+        assert optimizer.param_groups[0]["lr"] == other.param_groups[0]["lr"] != 0.05
+        assert relative_difference(params, others) < 6 * 2**-8
+
+    def test_param_groups_have_options_of_their_own(self):
+        params, others = parameters(), parameters()
+        groups = [{"params": params[:2], "lr": 0.1}, {"params": params[2:], "ns_steps": 3}]
+        optimizer = jordan(groups[:1])
+        optimizer.add_param_group(groups[1])
+        other = torch.optim.Muon([{"params": others[:2], "lr": 0.1}, {"params": others[2:], "ns_steps": 3}])
+        train(params, optimizer)
+        train(others, other)
+        assert relative_difference(params, others) < 3 * 2**-8
+
+    def test_hooks_and_names(self):
+        calls = []
+        names = [f"w{i}" for i in range(len(SHAPES))]
+        params = parameters()
+        optimizer = Muon(list(zip(names, params)), compile=False)
+        optimizer.register_step_pre_hook(lambda *_: calls.append("pre"))
+        optimizer.register_step_post_hook(lambda *_: calls.append("post"))
+        train(params, optimizer, steps=1)
+        assert calls == ["pre", "post"]
+        assert optimizer.state_dict()["param_groups"][0]["param_names"] == names
+        optimizer.zero_grad()
+        assert all(param.grad is None for param in params)

@@ -1,0 +1,115 @@
+"""Train a small text model by AdamW, Muon and Shampoo, each with several solvers, and compare."""
+
+import argparse
+import sys
+import warnings
+from os.path import relpath
+from pathlib import Path
+from statistics import mean
+from time import perf_counter
+
+import torch
+from progress import show_progress
+from text_model import Corpus, build_model, load_corpus
+from train_methods import FREQUENCY, Method, methods
+from train_plot import plot_losses
+from train_roots import ROOTS_HEADER, ROOTS_TITLE, root_rows
+from train_runs import FACTORS, Run, best_rate, train
+
+_OUT = Path(__file__).resolve().parent.parent / "out" / "train.png"
+_POINTS = 6
+_HEADER = ("method", "rate", "final loss", "spread", "ms per step", "solver ms", "share", "rms(1-σ)")
+_NOTES = f"""\
+method      Muon's number is that of its iterations; Shampoo takes roots every {FREQUENCY} steps
+rate        of the matrices, the best of {len(FACTORS)} in short runs (--quick: the middle one)
+final loss  validation, nats per character, mean over the seeds; spread: largest minus smallest
+solver ms   per step, in orthogonalisation or inverse roots; share: of the step
+rms(1-σ)    of the orthogonalised momentum at the last step, over all matrices"""
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="20 steps, one seed, eager, rates not tuned")
+    parser.add_argument("--steps", type=int, default=200, help="steps of a run (default: %(default)s)")
+    parser.add_argument("--search-steps", type=int, default=40, help="steps of a run that tries a rate")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: %(default)s)")
+    parser.add_argument("--width", type=int, default=128, help="width of the model (default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="torch's threads (default: its own)")
+    parser.add_argument("--eager", action="store_true", help="do not compile the library's solvers")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.steps, arguments.search_steps, arguments.seeds, arguments.eager = 20, 0, 1, True
+    return arguments
+
+
+def _tuned(corpus: Corpus, chosen: list[Method], arguments: argparse.Namespace) -> dict[str, float]:
+    if not arguments.search_steps:
+        return {method.name: method.rate for method in chosen}
+    rates = {}
+    for i, method in enumerate(chosen):
+        rates[method.name] = best_rate(corpus, method, arguments.search_steps, arguments.width)
+        show_progress(i + 1, len(chosen), f"{method.name}: {rates[method.name]:g}")
+    return rates
+
+
+def _row(name: str, rate: float, runs: list[Run]) -> tuple[str, ...]:
+    finals = [run.final for run in runs]
+    step, solver = mean(run.step_ms for run in runs), mean(run.solver_ms for run in runs)
+    quality = "-" if runs[0].quality is None else f"{mean(run.quality for run in runs):.3f}"
+    timed = (f"{solver:.2f}", f"{solver / step:.1%}") if solver else ("-", "-")
+    return (
+        name,
+        f"{rate:g}",
+        f"{mean(finals):.4f}",
+        f"{max(finals) - min(finals):.4f}",
+        f"{step:.1f}",
+        *timed,
+        quality,
+    )
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *rows)]
+
+    def line(cells: tuple[str, ...]) -> str:
+        words = (c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths)))
+        return "  ".join(words).rstrip()
+
+    return "\n".join(map(line, (header, tuple("-" * width for width in widths), *rows)))
+
+
+def main() -> None:
+    """Search the rates, train, plot and print the tables."""
+    arguments = _parse()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    began = perf_counter()
+    corpus, chosen = load_corpus(), methods(not arguments.eager)
+    size = sum(w.numel() for w in build_model(corpus, 0, arguments.width).parameters())
+    print(f"{size} parameters, {len(corpus.training)} characters of pydoc_data.topics\nRates ...", flush=True)
+    # The rate does not depend on the graphs, and each of the many short runs would compile its own.
+    rates = _tuned(corpus, methods(compile=False), arguments)
+
+    print(f"Training {arguments.seeds} x {len(chosen)} runs of {arguments.steps} steps ...", flush=True)
+    results: dict[str, list[Run]] = {method.name: [] for method in chosen}
+    total = arguments.seeds * len(chosen)
+    # Method by method within a seed, so that a busy spell of the machine hits all alike.
+    for i in range(total):
+        seed, method = i // len(chosen), chosen[i % len(chosen)]
+        rate = rates[method.name]
+        run = train(corpus, method, rate, seed, arguments.steps, arguments.width, points=_POINTS)
+        results[method.name].append(run)
+        show_progress(i + 1, total, f"{method.name}: {run.final:.3f}")
+    plot_losses(results, _OUT)
+    print(f"  wrote {relpath(_OUT)}\n")
+    print(_table(_HEADER, [_row(name, rates[name], runs) for name, runs in results.items()], 1))
+    print(f"\n{_NOTES}\n\n{ROOTS_TITLE}\n")
+    roots = root_rows(results["Shampoo prism"][-1].factors, not arguments.eager)
+    print(_table(ROOTS_HEADER, roots, 2))
+    threads = torch.get_num_threads()
+    print(f"\ntorch {torch.__version__}, {threads} threads, {perf_counter() - began:.0f} s in all")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The optimisers that are compared, each with a stopwatch on its solver.
+
+All train the same matrices; embeddings, norms and the head are AdamW's at a fixed rate in every run.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from time import perf_counter
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from prism_compile.optim import Muon, Shampoo
+
+FREQUENCY = 10
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in a solver, and what it last returned."""
+
+    seconds: float = 0.0
+    results: list[Tensor] = field(default_factory=list)
+
+    def around(self, solve: Callable, collect: Callable = lambda result: [result]) -> Callable:
+        """`solve`, timed; `collect` makes a list of tensors of its result."""
+
+        def timed(*arguments, **options):
+            began = perf_counter()
+            result = solve(*arguments, **options)
+            collected = collect(result)
+            self.seconds += perf_counter() - began
+            self.results += collected
+            # A generator is spent once collected.
+            return result if isinstance(result, Tensor) else iter(collected)
+
+        return timed
+
+
+@dataclass(frozen=True)
+class Method:
+    """An optimiser of the matrices: `build(params, lr)`, the middle of its grid of rates, and its kind."""
+
+    name: str
+    build: Callable[[list[Tensor], float], Optimizer]
+    rate: float
+    kind: str
+
+    def watched(self, optimizer: Optimizer, watch: Stopwatch) -> AbstractContextManager:
+        """Time the solver of an optimiser of this method within the context."""
+        if isinstance(optimizer, Muon):
+            return patch.object(optimizer, "_orthogonalise", watch.around(optimizer._orthogonalise, list))
+        if isinstance(optimizer, Shampoo):
+            return patch.object(optimizer, "_inverse_roots", watch.around(optimizer._inverse_roots))
+        if isinstance(optimizer, torch.optim.Muon):
+            solve = torch.optim._muon._zeropower_via_newtonschulz
+            return patch("torch.optim._muon._zeropower_via_newtonschulz", watch.around(solve))
+        return nullcontext()
+
+
+def _muon(rule: str, steps: int, compile: bool) -> Method:
+    def build(params: list[Tensor], lr: float) -> Optimizer:
+        return Muon(params, lr=lr, weight_decay=0.0, rule=rule, ns_steps=steps, compile=compile)
+
+    return Method(f"Muon {rule} {steps}", build, 0.02, "muon")
+
+
+def _shampoo(solver: str, compile: bool) -> Method:
+    def build(params: list[Tensor], lr: float) -> Optimizer:
+        options = {"precondition_frequency": FREQUENCY, "solver": solver, "compile": compile}
+        return Shampoo(params, lr=lr, betas=(0.9, 0.99), **options)
+
+    return Method(f"Shampoo {solver}", build, 2e-3, "shampoo")
+
+
+def methods(compile: bool) -> list[Method]:
+    """The peers first."""
+    return [
+        Method("AdamW", lambda params, lr: torch.optim.AdamW(params, lr=lr, weight_decay=0.0), 2e-3, "adamw"),
+        Method(
+            "torch.optim.Muon 5",
+            lambda params, lr: torch.optim.Muon(params, lr=lr, weight_decay=0.0),
+            0.02,
+            "muon",
+        ),
+        _muon("jordan", 5, compile),
+        _muon("you", 5, compile),
+        _muon("polar_express", 5, compile),
+        _muon("prism", 3, compile),
+        _muon("prism", 5, compile),
+        _shampoo("eigh", False),
+        _shampoo("prism", compile),
+    ]
