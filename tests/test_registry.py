@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch._dynamo.testing import EagerAndRecordGraphs
 from torch._inductor import metrics
+from torch._inductor.utils import run_and_get_code
 
 import prism_compile as pc
 
@@ -69,6 +70,14 @@ def test_autocast_does_not_touch_the_products():
         assert torch.equal(torch.ops.prism.polar(A), pc.polar(A))
 
 
+def kernel_sources(steps: int) -> int:
+    """How many kernels a compiler is called for; a step that repeats another's source needs none."""
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda A: pc.polar(A, steps=steps), fullgraph=True)
+    _, (code,) = run_and_get_code(compiled, spd(24, 10.0).float())
+    return code.count("async_compile.cpp")
+
+
 def kernels(steps: int, call) -> int:
     torch._dynamo.reset()
     metrics.reset()
@@ -105,6 +114,11 @@ ones_like where rsqrt to mul mul baddbmm transpose baddbmm mul baddbmm reshape t
             op, op_more = (kernels(steps, torch.ops.prism.polar) for steps in (5, 6))
         counts = f"taylor {taylor_more - taylor}, prism {prism_more - prism}, op {op_more - op}"
         self.assertExpectedInline(counts, """taylor 0, prism 7, op 7""")
+
+    def test_further_steps_run_the_kernels_of_the_second(self):
+        with torch._inductor.config.patch(fx_graph_cache=False):
+            first, *more = (kernel_sources(steps) for steps in (2, 3, 5))
+        self.assertExpectedInline(f"{first}, {more}", """6, [6, 6]""")
 
 
 SCRIPT = """
