@@ -23,7 +23,8 @@ from bench_measure import (
     recorded_products,
     time_in_turns,
 )
-from bench_problems import definite, fewest_steps, gaussian, orthogonality_error, relative_error
+from bench_problems import definite, fewest_steps, gaussian, relative_error
+from demo_measure import orthogonality_error
 from torch import Tensor
 
 import prism_compile

@@ -7,36 +7,15 @@ import torch
 from torch import Tensor
 from torch.optim._muon import _zeropower_via_newtonschulz
 
+from prism_compile._iteration.rules import RULES
+
 Quintics = tuple[tuple[float, float, float], ...]
 
-JORDAN: Quintics = ((3.4445, -4.7750, 2.0315),)
-YOU: Quintics = (
-    (4.0848, -6.8946, 2.9270),
-    (3.9505, -6.3029, 2.6377),
-    (3.7418, -5.5913, 2.3037),
-    (2.8769, -3.1427, 1.2046),
-    (2.8366, -3.0525, 1.2012),
-)
-# arXiv 2505.16932, for singular values in [1e-3, 1].
-_POLAR_EXPRESS: Quintics = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.908902115951949, 0.5518191394370137),
-    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
-    (2.300652019954817, -1.6689039845749493, 0.4188073119525673),
-    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
-    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
-)
-_SAFETY = 1.01
-POLAR_EXPRESS: Quintics = (
-    *((a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5) for a, b, c in _POLAR_EXPRESS),
-    (1.875, -1.25, 0.375),
-)
-# Coefficients and the factor on the Frobenius norm that their source divides by.
+# Coefficients and the factor on the Frobenius norm that their source divides by. The library's tables are the
+# published ones; what the peers do with them is written here.
 TABLES: dict[str, tuple[Quintics, float]] = {
-    "Polar Express": (POLAR_EXPRESS, _SAFETY),
-    "Jordan": (JORDAN, 1.0),
-    "You": (YOU, 1.0),
+    name: (RULES[rule].table, RULES[rule].margin)
+    for name, rule in (("Polar Express", "polar_express"), ("Jordan", "jordan"), ("You", "you"))
 }
 _NORM_FLOOR = 1e-7
 
@@ -87,7 +66,7 @@ def gram_newton_schulz(G: Tensor, table: str, steps: int, restart: int = 2) -> T
 def torch_muon(G: Tensor, steps: int = 5) -> Tensor:
     """`torch.optim.Muon`'s own: 2-D, in bfloat16. It overwrites a bfloat16 argument, hence the copy."""
     A = G.clone() if G.dtype == torch.bfloat16 else G
-    return _zeropower_via_newtonschulz(A, JORDAN[0], steps, _NORM_FLOOR)
+    return _zeropower_via_newtonschulz(A, TABLES["Jordan"][0][0], steps, _NORM_FLOOR)
 
 
 def installed_gram_newton_schulz() -> Callable[[Tensor], Tensor] | None:

@@ -17,6 +17,7 @@ from bench_measure import (
     recorded_products,
     time_in_turns,
 )
+from demo_measure import orthogonality_error
 from torch import Tensor
 
 import prism_compile
@@ -77,11 +78,6 @@ class Row:
     ms: Spread | None = None
     over_products: Spread | None = None
     note: str = ""
-
-
-def orthogonality_error(U: Tensor) -> float:
-    """rms(1 - σ) over the singular values of a result."""
-    return (1 - torch.linalg.svdvals(U.cpu().double())).square().mean().sqrt().item()
 
 
 def relative_error(result: object, exact: object) -> float:

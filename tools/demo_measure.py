@@ -55,9 +55,10 @@ def relative_error(result: Tensor, oracle: Tensor) -> float:
     return ((result.double() - oracle).norm() / oracle.norm()).item()
 
 
-def orthogonality_error(result: Tensor) -> float:
-    """rms(1 - σ) over the singular values σ of a result."""
-    return (1 - torch.linalg.svdvals(result.double())).square().mean().sqrt().item()
+def orthogonality_error(*results: Tensor) -> float:
+    """rms(1 - σ) over all singular values σ of some results `[..., m, n]`."""
+    values = torch.cat([torch.linalg.svdvals(result.cpu().double()).flatten() for result in results])
+    return (1 - values).square().mean().sqrt().item()
 
 
 def measure(

@@ -5,6 +5,7 @@ from statistics import median
 from time import perf_counter
 
 import torch
+from demo_measure import orthogonality_error
 from text_model import Corpus, build_model, sample_batch, text_loss, validation_loss
 from torch import Tensor
 from train_methods import Method, Stopwatch
@@ -31,12 +32,6 @@ class Run:
     def final(self) -> float:
         """The last validation loss."""
         return self.losses[-1]
-
-
-def orthogonality(results: list[Tensor]) -> float:
-    """rms(1 - σ) over all singular values of some orthogonalised matrices `[..., m, n]`."""
-    values = torch.cat([torch.linalg.svdvals(result.double()).flatten() for result in results])
-    return (1 - values).square().mean().sqrt().item()
 
 
 def train(corpus: Corpus, method: Method, rate: float, seed: int, steps: int, width: int, points: int) -> Run:
@@ -78,7 +73,7 @@ def train(corpus: Corpus, method: Method, rate: float, seed: int, steps: int, wi
     run.solver_ms = 1e3 * median(calls) * len(calls) / steps
     run.step_ms = 1e3 * median(other) + run.solver_ms
     if method.kind == "muon":
-        run.quality = orthogonality(watch.results)
+        run.quality = orthogonality_error(*watch.results)
     if method.kind == "shampoo":
         run.factors = [factor for w in matrices for factor in main.state[w]["factors"]]
     return run

@@ -1,7 +1,6 @@
 """Batched polar factors of many matrices, compiled once for each size of batch."""
 
 from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from .._iteration.scaling import magnitude, nonzero
 from .._polar import polar
+from ._graphs import compiled_apart
 
 # More entries than this (1 GiB in float32) are solved in several batches: such matrices fill a device by
 # themselves, and the batch is a copy.
@@ -53,15 +53,6 @@ def _solve(batch: Tensor, settings: Settings) -> Tensor:
         sketch_size=settings.sketch_size,
         seed=settings.seed,
     )
-
-
-def _compiled_solve(options: dict[str, Any]) -> Callable[[Tensor, Settings], Tensor]:
-    """A compiled `_solve` with a code object of its own.
-
-    Dynamo keeps graphs, and counts them against its limits of 8 and 256, by code object.
-    """
-    own = FunctionType(_solve.__code__.replace(), _solve.__globals__, _solve.__name__)
-    return torch.compile(own, **{"fullgraph": True, "dynamic": False, **options})
 
 
 def _in_batches(kind: Kind, sources: list[Source]) -> Iterator[list[Source]]:
@@ -112,6 +103,6 @@ class Orthogonaliser:
         graphs = self._compiled.setdefault(kind, {})
         fitting = [known for known in graphs if size <= known <= 2 * size]
         if not fitting:
-            graphs[size] = _compiled_solve(self._options)
+            graphs[size] = compiled_apart(_solve, self._options)
             fitting = [size]
         return min(fitting), graphs[min(fitting)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from .._iteration.scaling import identity_like
 from .._planning import steps_for
 from .._roots import inv_root
+from ._graphs import compiled_apart
 
 SOLVERS = ("prism", "eigh")
 _TOLERANCE = 1e-3
@@ -53,8 +53,5 @@ def inverse_roots(A: Tensor, correction: Tensor, p: int, eps: float, steps: int,
 
 def compiled_inverse_roots(options: dict[str, Any]) -> Callable[..., Tensor]:
     """`inverse_roots` by `torch.compile(**options)`, one graph per shape and option set."""
-    # Dynamo counts graphs by code object: this one shares none with another optimiser's. Its limit of 8 would
-    # stop at the ninth shape.
-    code = inverse_roots.__code__.replace()
-    own = FunctionType(code, inverse_roots.__globals__, inverse_roots.__name__)
-    return torch.compile(own, **{"fullgraph": True, "dynamic": False, "recompile_limit": 256, **options})
+    # Dynamo's limit of 8 would stop at the ninth shape.
+    return compiled_apart(inverse_roots, {"recompile_limit": 256, **options})
