@@ -43,8 +43,9 @@ class Source(NamedTuple):
 
 
 def _solve(batch: Tensor, settings: Settings) -> Tensor:
-    # Rounding to half precision must not lose the direction of a matrix of small entries.
-    batch = (batch / nonzero(magnitude(batch))).to(settings.dtype or batch.dtype)
+    if settings.dtype not in (None, batch.dtype):
+        # Rounding to half precision must not lose the direction of a matrix of small entries.
+        batch = (batch / nonzero(magnitude(batch))).to(settings.dtype)
     return polar(
         batch,
         steps=settings.steps,
