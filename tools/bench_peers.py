@@ -32,14 +32,19 @@ def _normalised(G: Tensor, margin: float) -> Tensor:
     return X / (margin * X.norm(dim=(-2, -1), keepdim=True) + _NORM_FLOOR)
 
 
-def newton_schulz(G: Tensor, table: str, steps: int) -> Tensor:
-    """Polar factor by fixed quintics: A = X Xᵀ, X ← a X + (b A + c A²) X; the last row is repeated."""
-    quintics, margin = TABLES[table]
-    X = _normalised(G, margin)
-    for step in range(steps):
-        a, b, c = quintics[min(step, len(quintics) - 1)]
+def apply_quintics(X: Tensor, quintics: Quintics) -> Tensor:
+    """X ← a X + (b A + c A²) X with A = X Xᵀ, for each row (a, b, c)."""
+    for a, b, c in quintics:
         A = X @ X.mT
         X = _multiply_add(X, _multiply_add(A, A, A, beta=b, alpha=c), X, beta=a)
+    return X
+
+
+def newton_schulz(G: Tensor, table: str, steps: int) -> Tensor:
+    """Polar factor by fixed quintics; the last row is repeated."""
+    quintics, margin = TABLES[table]
+    rows = tuple(quintics[min(step, len(quintics) - 1)] for step in range(steps))
+    X = apply_quintics(_normalised(G, margin), rows)
     return X.mT if G.shape[-2] > G.shape[-1] else X
 
 

@@ -95,12 +95,17 @@ def _shape(A: Tensor) -> str:
     return "x".join(map(str, A.shape))
 
 
-def format_table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Aligned plain text: a title, a header and the rows; a blank line before each new matrix."""
+def format_table(
+    title: str, header: tuple[str, ...], rows: list[tuple[str, ...]], left: tuple[int, ...] = (0, 1, 3)
+) -> str:
+    """Aligned plain text: a title, a header and the rows, a blank line before each that names its first cell.
+
+    left: the columns aligned to the left.
+    """
     widths = [max(map(len, column)) for column in zip(header, *rows)]
 
     def line(cells: tuple[str, ...]) -> str:
-        words = (c.ljust(w) if i in (0, 1, 3) else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths)))
+        words = (c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths)))
         return "  ".join(words).rstrip()
 
     lines = [title, "", line(header), "  ".join("-" * w for w in widths)]

@@ -1,0 +1,163 @@
+"""Errors on the suite: `rule_errors` of one rule, `measure` of any method.
+
+For example `rule_errors("prism", seeds=(0, 1), training_steps=0)[5]["log-spaced to 1e-3"]`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, partial
+
+import torch
+from bench_peers import eigh_power
+from spectra_peers import cans
+from spectra_suite import suite
+from torch import Tensor
+
+import prism_compile
+from prism_compile._iteration.rules import RULES
+
+STEPS = (3, 4, 5, 6, 7, 8)
+FUNCTIONS = ("polar", "signm", "sqrtm", "inv_sqrtm")
+# Damping of the roots, relative to the mean eigenvalue: the squares of long spectra leave float32.
+DAMPING = 1e-6
+_EXPONENTS = {"sqrtm": 0.5, "inv_sqrtm": -0.5}
+
+# From a batch `[b, m, n]`, a number of steps and a seed of the sketch.
+Run = Callable[[Tensor, int, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """polar: rms(1-σ) and the largest σ of the result; other functions: relative error and spectral norm."""
+
+    error: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Matrices of one shape as one batch, and what the function should give (None for the polar factor)."""
+
+    names: tuple[str, ...]
+    batch: Tensor
+    oracle: Tensor | None
+
+
+def rule_names() -> list[str]:
+    """The rules that serve quintic steps of order 2."""
+    return [
+        name
+        for name, rule in RULES.items()
+        if (rule.orders is None or 2 in rule.orders) and 2 in rule.degrees
+    ]
+
+
+def _call(function: str, options: dict, A: Tensor, steps: int, seed: int) -> Tensor:
+    return getattr(prism_compile, function)(A, steps=steps, seed=seed, **options)
+
+
+def library_run(function: str, rule: str, scaling: str | None = None) -> Run:
+    """A function of the library by a rule."""
+    options = {"rule": rule, "scaling": scaling}
+    if function in _EXPONENTS:
+        options["eps"] = DAMPING
+    return partial(_call, function, options)
+
+
+def methods(function: str = "polar") -> dict[str, Run]:
+    """The rules, each with its own scaling; Polar Express by the Schatten norm; for polar, CANS by two δ."""
+    runs = {rule: library_run(function, rule) for rule in rule_names()}
+    runs["PE Schatten"] = library_run(function, "polar_express", "schatten")
+    if function == "polar":
+        runs["CANS"] = lambda A, steps, seed: cans(A, steps)
+        runs["CANS 0.01"] = lambda A, steps, seed: cans(A, steps, delta=0.01)
+    return runs
+
+
+def _symmetric(function: str, A: Tensor, seed: int) -> Tensor:
+    """Q f(σ) Qᵀ for the singular values σ of A: ±σ for the sign, σ² for the roots."""
+    values = torch.linalg.svdvals(A.double())
+    generator = torch.Generator().manual_seed(seed)
+    Q = torch.linalg.qr(torch.randn(2 * values.shape, dtype=values.dtype, generator=generator))[0]
+    signs = torch.ones_like(values)
+    signs[1::2] = -1
+    values = values * signs if function == "signm" else values.square()
+    # Rounding to single precision is elementwise and keeps the symmetry; that of the product does not.
+    S = (Q * values) @ Q.T
+    return (S + S.T) / 2
+
+
+def _oracle(function: str, A: Tensor) -> Tensor:
+    """The function of the rounded and damped matrices by float64 eigenvalues."""
+    A = A.double()
+    if function == "signm":
+        values, Q = torch.linalg.eigh(A)
+        return (Q * values.sign().unsqueeze(-2)) @ Q.mT
+    eye = torch.eye(A.shape[-1], dtype=A.dtype)
+    mean = A.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+    return eigh_power(A + DAMPING * mean * eye, _EXPONENTS[function])
+
+
+@cache
+def groups(function: str, n: int, seed: int, dtype: torch.dtype, training_steps: int) -> tuple[Group, ...]:
+    """The suite's matrices as the function takes them, batched by shape."""
+    by_shape: dict[torch.Size, dict[str, Tensor]] = {}
+    for matrices in suite(n, seed, training_steps).values():
+        for name, A in matrices.items():
+            A = A if function == "polar" else _symmetric(function, A, seed)
+            by_shape.setdefault(A.shape, {})[name] = A.to(dtype)
+    made = []
+    for matrices in by_shape.values():
+        batch = torch.stack(list(matrices.values()))
+        oracle = None if function == "polar" else _oracle(function, batch)
+        made.append(Group(tuple(matrices), batch, oracle))
+    return tuple(made)
+
+
+def _figures(results: Tensor, oracle: Tensor | None) -> list[Figure]:
+    finite = results.isfinite().flatten(1).all(1)
+    results = results.double().where(finite[:, None, None], 0.0)
+    values = torch.linalg.svdvals(results)
+    if oracle is None:
+        errors = (1 - values).square().mean(-1).sqrt()
+    else:
+        errors = torch.linalg.matrix_norm(results - oracle) / torch.linalg.matrix_norm(oracle)
+    figures = torch.stack([errors, values[:, 0]], dim=1).where(finite[:, None], torch.inf)
+    return [Figure(*pair) for pair in figures.tolist()]
+
+
+def _merged(figures: list[Figure]) -> Figure:
+    """Over the seeds: the root mean square error and the largest value."""
+    mean_square = sum(figure.error**2 for figure in figures) / len(figures)
+    return Figure(mean_square**0.5, max(figure.largest for figure in figures))
+
+
+def measure(
+    run: Run,
+    *,
+    steps: Iterable[int] = STEPS,
+    n: int = 128,
+    seeds: Iterable[int] = (0,),
+    dtype: torch.dtype = torch.float32,
+    function: str = "polar",
+    training_steps: int = 100,
+) -> dict[int, dict[str, Figure]]:
+    """Figures of a method by number of steps and spectrum."""
+    measured = {}
+    for count in steps:
+        found: dict[str, list[Figure]] = {}
+        for seed in seeds:
+            for group in groups(function, n, seed, dtype, training_steps):
+                for name, figure in zip(group.names, _figures(run(group.batch, count, seed), group.oracle)):
+                    found.setdefault(name, []).append(figure)
+        measured[count] = {name: _merged(figures) for name, figures in found.items()}
+    return measured
+
+
+def rule_errors(rule: str, *, scaling: str | None = None, **settings) -> dict[int, dict[str, float]]:
+    """Errors of one of the library's rules by number of steps and spectrum; settings: those of `measure`."""
+    run = library_run(settings.get("function", "polar"), rule, scaling)
+    return {
+        count: {name: figure.error for name, figure in figures.items()}
+        for count, figures in measure(run, **settings).items()
+    }
