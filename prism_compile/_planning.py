@@ -1,6 +1,10 @@
 """How many steps a run needs, from a simulation on scalars."""
 
-from ._iteration.rules import StepInfo
+from collections.abc import Iterator
+
+import torch
+
+from ._iteration.rules import RULES, Rule, StepInfo
 from ._options import check_degree, check_integer, check_rule
 
 _SPECTRUM_SIZE = 256
@@ -14,6 +18,35 @@ def _scaled_spectrum(condition: float, scaling: str, margin: float) -> list[floa
     # As in the iteration on AᵀA: its Schatten-4 norm, or ‖A‖_F², its trace.
     bound = sum(x**4 for x in spectrum) ** 0.25 if scaling == "schatten" else sum(spectrum)
     return [x / (bound * margin**2) for x in spectrum]
+
+
+def _residuals(spectrum: list[float], rule: Rule, steps: int, p: int, degree: int) -> Iterator[list[float]]:
+    """The residuals of a run on scalars before each step, and after the last."""
+    fitted = ()
+    for step in range(steps):
+        residuals = [1 - x for x in spectrum]
+        yield residuals
+        info = StepInfo(step, steps, p, degree)
+        fitted = rule.scalar_fit(info, residuals, fitted)
+        g0, g1, g2 = rule.complete(info, *fitted)
+        spectrum = [x * (g0 + g1 * r + g2 * r * r) ** p for x, r in zip(spectrum, residuals)]
+    yield [1 - x for x in spectrum]
+
+
+# Dynamo would make tensors of the simulation's numpy arrays.
+@torch.compiler.assume_constant_result
+def _steps_needed(condition: float, tol: float, p: int, degree: int, name: str) -> int | None:
+    """The least number of steps; None if it is more than a run may have."""
+    rule = RULES[name]
+    spectrum = _scaled_spectrum(condition, rule.scaling, rule.margin)
+    # A rule that plans takes other steps in a longer run.
+    for steps in range(1, _MOST_STEPS + 1) if rule.plans else (_MOST_STEPS,):
+        for step, residuals in enumerate(_residuals(spectrum, rule, steps, p, degree)):
+            if step < steps and rule.plans:
+                continue
+            if sum(r * r for r in residuals) <= tol**2 * len(residuals):
+                return max(step, 1)
+    return None
 
 
 def steps_for(condition: float, *, tol: float, p: int = 2, degree: int = 2, rule: str = "prism") -> int:
@@ -51,15 +84,10 @@ def steps_for(condition: float, *, tol: float, p: int = 2, degree: int = 2, rule
     if not 0 < tol < 1:
         raise ValueError(f"tol must be in (0, 1), got {tol}")
     p, degree = check_integer("p", p, 1), check_degree(degree)
-    found = check_rule(rule, p, degree)
-    spectrum = _scaled_spectrum(condition, found.scaling, found.margin)
-    for step in range(_MOST_STEPS + 1):
-        residuals = [1 - x for x in spectrum]
-        if sum(r * r for r in residuals) <= tol**2 * len(residuals):
-            return max(step, 1)
-        info = StepInfo(step, _MOST_STEPS, p, degree)
-        g0, g1, g2 = found.complete(info, *found.scalar_fit(info, residuals))
-        spectrum = [x * (g0 + g1 * r + g2 * r * r) ** p for x, r in zip(spectrum, residuals)]
-    raise ValueError(
-        f"rule {rule!r} does not reach tol = {tol} at condition {condition} in {_MOST_STEPS} steps"
-    )
+    check_rule(rule, p, degree)
+    needed = _steps_needed(condition, tol, p, degree, rule)
+    if needed is None:
+        raise ValueError(
+            f"rule {rule!r} does not reach tol = {tol} at condition {condition} in {_MOST_STEPS} steps"
+        )
+    return needed

@@ -12,9 +12,6 @@ from ._options import Options, options_for
 from ._results import History, PolarFactors
 from ._run import run_on_batch
 
-# Largest error relative to σ_max² that propagating a Gram matrix may cause.
-_GRAM_ERROR = 0.05
-
 
 def _ends_of_segments(tall: Tensor, options: Options) -> frozenset[int]:
     """The steps after which X is multiplied out and a fresh Gram matrix formed.
@@ -33,7 +30,7 @@ def _ends_of_segments(tall: Tensor, options: Options) -> frozenset[int]:
     ends, error = {last}, eps
     for step in range(last):
         error *= options.rule.growth(step_info(options, step)) ** 2
-        if step >= last - direct or error > _GRAM_ERROR:
+        if step >= last - direct or error > options.rule.gram_error():
             ends.add(step)
             error = eps
     return frozenset(ends)
@@ -67,7 +64,7 @@ def polar(
     *,
     steps: int = 10,
     degree: int = 2,
-    rule: str = "prism",
+    rule: str | None = None,
     scaling: str | None = None,
     form: str = "auto",
     sketch_size: int = 8,
@@ -83,7 +80,9 @@ def polar(
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
         steps: number of iterations, ≥ 1; `steps_for` says how many a condition number needs.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
-        rule: "prism" (fitted), "taylor" (classical), or a fixed table: "polar_express", "jordan", "you".
+        rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
+            "taylor" (classical), or a fixed table: "polar_express", "jordan", "you". None is "adaptive", or
+            "prism" for degree=1.
         scaling: "schatten", "frobenius", or None for the one that the rule's source prescribes.
         form: "direct" (steps on m×n matrices), "gram" (on their n×n Gram matrices) or "auto": "gram" for
             m > 1.5 n. Where singular values vanish, the Gram form mixes their directions into the others
@@ -105,7 +104,8 @@ def polar(
         In the Gram form 4mn² for each segment (two, up to 7 steps in float32) and 2n³ for each of
         4·steps - 3·segments products; the last step is a segment of its own.
 
-    Source: Yang et al., arXiv 2601.22137, Part I (iteration) and Part II (fit).
+    Source: Yang et al., arXiv 2601.22137, Part I (iteration) and Part II ("prism"); "adaptive" is this
+        library's own.
 
     Example:
         >>> import torch, prism_compile
@@ -113,6 +113,8 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
+    if rule is None:
+        rule = "prism" if degree == 1 else "adaptive"
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
     check_matrix(A)
     return run_on_batch(_solve_polar, A, options, half_native=True, square=False)
@@ -138,8 +140,10 @@ def polar_factors(
 
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
+        rule: as in `polar`, but "prism" by default: where A is exactly rank-deficient, "adaptive" leaves
+            its other singular values less exact.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`; with `history`, `(PolarFactors, History)`.

@@ -17,11 +17,12 @@ from torch.utils import _pytree as pytree
 from . import _inverse, _polar, _roots, _sign
 from ._results import History, PolarFactors, SqrtPair
 
-_RULE_OPTIONS = "int steps=10, int degree=2, str rule='prism', str? scaling=None"
-_RUN_OPTIONS = "int sketch_size=8, int seed=0, str gradient='unrolled'"
-_OPTIONS = f"{_RULE_OPTIONS}, {_RUN_OPTIONS}"
-_POLAR_OPTIONS = f"{_RULE_OPTIONS}, str form='auto', {_RUN_OPTIONS}"
-_FACTOR_OPTIONS = f"{_RULE_OPTIONS}, str form='direct', {_RUN_OPTIONS}"
+_COUNTS = "int steps=10, int degree=2"
+_RULE = "str rule='prism', str? scaling=None"
+_RUN = "int sketch_size=8, int seed=0, str gradient='unrolled'"
+_OPTIONS = f"{_COUNTS}, {_RULE}, {_RUN}"
+_POLAR_OPTIONS = f"{_COUNTS}, str? rule=None, str? scaling=None, str form='auto', {_RUN}"
+_FACTOR_OPTIONS = f"{_COUNTS}, {_RULE}, str form='direct', {_RUN}"
 
 
 class Row(NamedTuple):

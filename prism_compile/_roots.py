@@ -95,7 +95,8 @@ def sqrtm(
         A: `[..., n, n]`, symmetric positive (semi)definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        rule: as in `polar`, but "prism" by default; "adaptive" serves the inverse square root better.
+        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(1/2) `[..., n, n]`; with `history`, `(root, History)`. An indefinite A diverges or keeps a
@@ -144,7 +145,9 @@ def inv_sqrtm(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        rule: as in `polar`, but "prism" by default; "adaptive" is better in few steps where A
+            is well within its type: eigenvalues that rounding made negative diverge sooner.
+        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/2) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -192,7 +195,8 @@ def sqrtm_pair(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        rule: as in `polar`, but "prism" by default; "adaptive" is better for the inverse root only.
+        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `SqrtPair(sqrt, inv_sqrt)`, each `[..., n, n]`; with `history`, `(SqrtPair, History)`. For what bad
@@ -242,7 +246,8 @@ def inv_root(
             precision is computed in float32).
         p: order of the root, an int ≥ 1.
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        rule: as in `polar`, but "prism" by default; tables and "adaptive" serve p = 2 only.
+        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/p) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a

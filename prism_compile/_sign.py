@@ -43,7 +43,9 @@ def signm(
     Args:
         A: `[..., n, n]`, float64, float32, bfloat16 or float16 (half precision is computed in float32).
             It need not be symmetric.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        rule: as in `polar`, but "prism" by default. "adaptive" is better where A is symmetric, and may not
+            converge where it is not.
+        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         sign(A) `[..., n, n]`; with `history`, `(sign, History)`.

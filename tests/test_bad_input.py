@@ -28,7 +28,7 @@ OPTIONS = [
     ({"degree": 3}, ValueError, "degree must be 1 or 2, got 3"),
     ({"degree": "2"}, TypeError, "degree must be an int ≥ 1, got '2' of type str"),
     ({"rule": "best"}, ValueError, "rule must be one of 'prism', 'taylor'"),
-    ({"rule": None}, ValueError, "got None"),
+    ({"rule": 5}, ValueError, "got 5"),
     ({"scaling": "spectral"}, ValueError, "scaling must be one of 'schatten', 'frobenius', got 'spectral'"),
     ({"sketch_size": 0}, ValueError, "sketch_size must be ≥ 1, got 0"),
     ({"seed": -1}, ValueError, "seed must be ≥ 0, got -1"),

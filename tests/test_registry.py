@@ -70,19 +70,23 @@ def test_autocast_does_not_touch_the_products():
         assert torch.equal(torch.ops.prism.polar(A), pc.polar(A))
 
 
-def kernel_sources(steps: int) -> int:
+def kernel_sources(rule: str, steps: int) -> int:
     """How many kernels a compiler is called for; a step that repeats another's source needs none."""
     torch._dynamo.reset()
-    compiled = torch.compile(lambda A: pc.polar(A, steps=steps), fullgraph=True)
+    compiled = torch.compile(lambda A: pc.polar(A, rule=rule, steps=steps), fullgraph=True)
     _, (code,) = run_and_get_code(compiled, spd(24, 10.0).float())
     return code.count("async_compile.cpp")
 
 
-def kernels(steps: int, call) -> int:
+def kernels(rule: str, steps: int, call=pc.polar) -> int:
     torch._dynamo.reset()
     metrics.reset()
-    torch.compile(lambda A: call(A, steps=steps), fullgraph=True)(spd(24, 10.0).float())
+    torch.compile(lambda A: call(A, rule=rule, steps=steps), fullgraph=True)(spd(24, 10.0).float())
     return metrics.generated_kernel_count
+
+
+def further_kernels(rule: str, call=pc.polar) -> int:
+    return kernels(rule, 6, call) - kernels(rule, 5, call)
 
 
 class TestGraphs(expecttest.TestCase):
@@ -103,21 +107,18 @@ class TestGraphs(expecttest.TestCase):
             """\
 getitem detach abs amax to log2 floor exp2 eq ones_like where truediv mul to transpose bmm detach
 linalg_vector_norm square mul eq ones_like where truediv to arange getitem eq to mul sub eq
-ones_like where rsqrt to mul mul baddbmm transpose baddbmm mul baddbmm reshape to""",
+ones_like where rsqrt to mul to mul baddbmm transpose baddbmm mul to baddbmm reshape to""",
         )
 
     def test_kernels_per_step(self):
         with torch._inductor.config.patch(fx_graph_cache=False):
-            taylor = kernels(5, lambda A, steps: pc.polar(A, steps=steps, rule="taylor"))
-            taylor_more = kernels(6, lambda A, steps: pc.polar(A, steps=steps, rule="taylor"))
-            prism, prism_more = (kernels(steps, pc.polar) for steps in (5, 6))
-            op, op_more = (kernels(steps, torch.ops.prism.polar) for steps in (5, 6))
-        counts = f"taylor {taylor_more - taylor}, prism {prism_more - prism}, op {op_more - op}"
-        self.assertExpectedInline(counts, """taylor 0, prism 7, op 7""")
+            counts = [f"{rule} {further_kernels(rule)}" for rule in ("taylor", "prism", "adaptive")]
+            counts.append(f"op {further_kernels('prism', torch.ops.prism.polar)}")
+        self.assertExpectedInline(", ".join(counts), """taylor 0, prism 7, adaptive 13, op 7""")
 
     def test_further_steps_run_the_kernels_of_the_second(self):
         with torch._inductor.config.patch(fx_graph_cache=False):
-            first, *more = (kernel_sources(steps) for steps in (2, 3, 5))
+            first, *more = (kernel_sources("prism", steps) for steps in (2, 3, 5))
         self.assertExpectedInline(f"{first}, {more}", """6, [6, 6]""")
 
 

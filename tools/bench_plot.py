@@ -6,7 +6,8 @@ from pathlib import Path
 from bench_problems import Row
 
 _STYLES = {
-    "prism": {"color": "#c1272d", "marker": "o", "linewidth": 2.2, "zorder": 4},
+    "adaptive": {"color": "#c1272d", "marker": "o", "linewidth": 2.2, "zorder": 5},
+    "prism": {"color": "#000000", "marker": "o", "linewidth": 1.8, "zorder": 4},
     "taylor": {"color": "#4d4d4d", "marker": "^"},
     "polar_express": {"color": "#56b4e9", "marker": "s", "markerfacecolor": "none"},
     "jordan": {"color": "#e69f00", "marker": "D", "markerfacecolor": "none"},
@@ -40,8 +41,8 @@ def _draw(axes, rows: Sequence[Row]) -> None:
         qualities = [row.quality for row in points]
         line = axes.plot(times, qualities, label=method, **style)[0]
         axes.errorbar(times, qualities, xerr=(below, above), fmt="none", ecolor=line.get_color(), alpha=0.6)
-        if len(points) > 1 and method in ("prism", "peer Polar Express"):
-            side = (-6, -11) if method == "prism" else (5, 4)
+        if len(points) > 1 and method in ("adaptive", "peer Polar Express"):
+            side = (-6, -11) if method == "adaptive" else (5, 4)
             for row in points:
                 at = (row.ms.median, row.quality)
                 color = line.get_color()

@@ -22,7 +22,7 @@ from torch import Tensor
 
 import prism_compile
 
-RULES = ("prism", "taylor", "polar_express", "jordan", "you")
+RULES = ("adaptive", "prism", "taylor", "polar_express", "jordan", "you")
 _MOST_STEPS = 30
 
 
@@ -130,7 +130,7 @@ def _shape(A: Tensor) -> str:
 def polar_methods(A: Tensor, rules: tuple[str, ...], counts: tuple[int, ...], half: bool) -> tuple:
     """The library's rules, the peers, and the decomposition; `counts` are the step counts of a sweep."""
     polar, direct = prism_compile.polar, peers.newton_schulz
-    swept = {"prism", "taylor", "Polar Express"}
+    swept = {"adaptive", "prism", "taylor", "Polar Express"}
     chosen = []
     for rule in rules:
         for steps in counts if rule in swept else (5,):
@@ -175,8 +175,9 @@ def polar_problems(device: torch.device, extent: str) -> list[Callable[[], Probl
         panels |= {((512, 512), f32), ((512, 512), bf16)}
 
     def problem(A: Tensor, spectrum: str, panel: bool) -> Problem:
-        # At every shape the rule that is fitted and the best fixed one; all of them where there is a panel.
-        rules = RULES if extent == "full" or (panel and extent != "quick") else ("prism", "polar_express")
+        # At every shape the rules that are fitted and the best fixed one; all of them where there is a panel.
+        few = ("adaptive", "prism", "polar_express")
+        rules = RULES if extent == "full" or (panel and extent != "quick") else few
         counts = sweep if panel else (5,)
         methods = polar_methods(A, rules, counts, A.dtype == bf16)
         return Problem("polar", _shape(A), spectrum, A, orthogonality_error, methods, panel)

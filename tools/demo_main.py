@@ -29,7 +29,7 @@ rel. error  Frobenius norm, against the decomposition in float64"""
 
 def plot_panels(matrices: GradientMatrices) -> list[Panel]:
     """The rows of the plot."""
-    rules = ("prism", "polar_express", "taylor", "jordan")
+    rules = ("adaptive", "prism", "polar_express", "taylor", "jordan")
     A, C = matrices.momentum[_PROJECTION], symmetrised(matrices.left[_PROJECTION])
     damped_sqrtm = partial(prism_compile.sqrtm, eps=DAMPING)
     return [

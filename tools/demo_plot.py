@@ -9,7 +9,8 @@ from demo_measure import matrix_products
 from torch import Tensor
 
 _STYLES = {
-    "prism": {"color": "#c1272d", "marker": "o", "linewidth": 2.2, "zorder": 4},
+    "adaptive": {"color": "#c1272d", "marker": "o", "linewidth": 2.2, "zorder": 5},
+    "prism": {"color": "#000000", "marker": "o", "linewidth": 1.8, "zorder": 4},
     "polar_express": {"color": "#0072b2", "marker": "s"},
     "taylor": {"color": "#4d4d4d", "marker": "^"},
     "jordan": {"color": "#e69f00", "marker": "D"},

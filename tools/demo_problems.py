@@ -45,9 +45,9 @@ def polar_table(matrices: dict[str, Tensor]) -> str:
     """Compare ways to orthogonalise; the first matrix is also run for longer."""
     rows = []
     for index, (name, A) in enumerate(matrices.items()):
-        pairs = [("prism", 5), ("polar_express", 5), ("jordan", 5), ("taylor", 5)]
+        pairs = [("adaptive", 5), ("prism", 5), ("polar_express", 5), ("jordan", 5), ("taylor", 5)]
         if index == 0:
-            pairs += [("prism", 8), ("polar_express", 8)]
+            pairs += [("adaptive", 8), ("prism", 8), ("polar_express", 8)]
         methods = [
             Method(
                 rule,

@@ -13,8 +13,7 @@ from torch import Tensor
 from .._options import Options
 from .._results import History
 from . import labels
-from .krylov import krylov_blocks
-from .rules import Coefficients, StepInfo
+from .rules import StepInfo
 from .scaling import frobenius_norm
 from .sketch import sketches
 
@@ -30,7 +29,7 @@ class StepPolynomial(NamedTuple):
 
     def matrix(self) -> Tensor:
         """g(R) itself."""
-        return self.g0 * self.identity + self.W
+        return (self.g0 * self.identity + self.W).to(self.W.dtype)
 
     def times(self, X: Tensor) -> Tensor:
         """g(R) X."""
@@ -52,13 +51,8 @@ class Form(Protocol):
 def _scaled_add(g0: float | Tensor, X: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """g0 X + left right. baddbmm adds in the product's accumulator, which halves half-precision error."""
     if isinstance(g0, Tensor):
-        return torch.baddbmm(g0 * X, left, right)
+        return torch.baddbmm((g0 * X).to(X.dtype), left, right)
     return torch.baddbmm(X, left, right, beta=g0)
-
-
-def _rounded(coefficients: Coefficients, dtype: torch.dtype) -> list[float | Tensor]:
-    """The coefficients in the matrices' dtype; until here they are at least float32."""
-    return [g.to(dtype) if isinstance(g, Tensor) else g for g in coefficients]
 
 
 def rms_norm(residual: Tensor) -> Tensor:
@@ -68,10 +62,9 @@ def rms_norm(residual: Tensor) -> Tensor:
 
 
 def _weighted_sum(a: float | Tensor, A: Tensor, b: float | Tensor, B: Tensor) -> Tensor:
-    """a A + b B in as few passes over the matrices as there are."""
-    if isinstance(a, Tensor):
-        return a * A + b * B
-    return torch.add(b * B, A, alpha=a)
+    """a A + b B in as few passes over the matrices as there are, rounded once; a, b are at least float32."""
+    total = a * A + b * B if isinstance(a, Tensor) else torch.add(b * B, A, alpha=a)
+    return total.to(A.dtype)
 
 
 def weighted_powers(
@@ -79,7 +72,7 @@ def weighted_powers(
 ) -> Tensor:
     """W = g1 R + g2 R²."""
     if degree == 1:
-        return g1 * residual
+        return (g1 * residual).to(residual.dtype)
     if square is None and not isinstance(g1, Tensor) and not isinstance(g2, Tensor):
         # One product without a pass over R², and rounded once.
         return torch.baddbmm(residual, residual, residual, beta=g1, alpha=g2)
@@ -112,13 +105,14 @@ def iterate(form: Form, begin: Callable[[], tuple], options: Options) -> tuple:
     steps, degree, rule = options.steps, options.degree, options.rule
     with labels.phase("scaling"):
         state, (bound, residual, square, identity) = begin()
-    count = rule.krylov_count(options.p, degree)
+    count, constants = rule.krylov_count(options.p, degree), None
     if count:
         with labels.phase("sketch"):
             sketch = sketches(
                 residual.shape[-1], options.sketch_size, steps, options.seed, residual.dtype, residual.device
             )
-    record = Record([], [], [])
+            constants = rule.constants(residual.dtype, residual.device)
+    record, fitted = Record([], [], []), rule.start(residual) if count else ()
     for step in range(steps):
         with labels.step(step):
             if step > 0:
@@ -127,20 +121,19 @@ def iterate(form: Form, begin: Callable[[], tuple], options: Options) -> tuple:
                     square = torch.bmm(residual, residual) if degree == 2 and count else None
             if options.history:
                 record.residuals.append(rms_norm(residual))
-            blocks = []
+            info, blocks = step_info(options, step), []
             if count:
                 # The coefficients are constants to a derivative: what it differentiates is a polynomial in A.
                 known_square = None if square is None else square.detach()
                 with labels.phase("sketch"):
-                    blocks = krylov_blocks(sketch[step], residual.detach(), known_square, count)
-            info = step_info(options, step)
+                    blocks = rule.blocks(info, sketch[step], residual.detach(), known_square, fitted)
             with labels.phase("fit"):
-                fitted = rule.fit(info, blocks)
+                fitted = rule.fit(info, blocks, fitted, constants)
                 coefficients = rule.complete(info, *fitted)
             record.fitted.append(fitted)
             record.leading.append(coefficients.leading(degree))
             with labels.phase("update"):
-                g0, g1, g2 = _rounded(coefficients, residual.dtype)
+                g0, g1, g2 = coefficients
                 W = weighted_powers(g1, residual, g2, square, degree)
                 polynomial = StepPolynomial(step, residual, identity, g0, W)
                 del residual, square, W

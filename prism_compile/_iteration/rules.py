@@ -1,18 +1,23 @@
 """The coefficient rules: how the polynomial g(R) = g0 I + g1 R + g2 R² of each step is chosen.
 
 An iteration asks its rule for coefficients and does not know which rule it is. A rule says how many Krylov
-blocks it reads (none for fixed coefficients); each step it fits its free numbers to them and completes
-these to the coefficients.
+blocks it reads (none for fixed coefficients) and forms them; each step it fits its free numbers to them and
+completes these to the coefficients.
 To add a rule, subclass `Rule` and add a row to `RULES`.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from . import adaptive, quadrature
 from .fit import fit_coefficient, fit_scalar
+from .krylov import krylov_blocks
 from .polynomials import free_width, taylor_coefficients
+from .precision import accumulation_dtype
 
 
 class Coefficients(NamedTuple):
@@ -51,26 +56,58 @@ class Rule:
     orders: tuple[int, ...] | None = None
     degrees: tuple[int, ...] = (1, 2)
     fitted_count: ClassVar[int] = 0
+    # Whether a step depends on how many are to follow.
+    plans: ClassVar[bool] = False
 
     def krylov_count(self, p: int, degree: int) -> int:
         """How many Krylov blocks `fit` reads."""
         return 0
 
-    def fit(self, info: StepInfo, blocks: list[Tensor]) -> tuple[Tensor, ...]:
-        """The `fitted_count` numbers `[b, 1, 1]` of a step that depend on A, from the blocks `[b, q, n]`."""
+    def constants(self, dtype: torch.dtype, device: torch.device) -> Any:
+        """What `fit` reads in every step, made once a run for matrices of this dtype."""
+        return None
+
+    def start(self, residual: Tensor) -> tuple[Tensor, ...]:
+        """What stands for the numbers of the step before the first."""
+        return ()
+
+    def blocks(
+        self,
+        info: StepInfo,
+        sketch: Tensor,
+        residual: Tensor,
+        square: Tensor | None,
+        previous: tuple[Tensor, ...],
+    ) -> list[Tensor]:
+        """The Krylov blocks `[b, q, n]` of the residual `[b, n, n]`; previous: as in `fit`."""
+        return krylov_blocks(sketch, residual, square, self.krylov_count(info.p, info.degree))
+
+    def fit(
+        self, info: StepInfo, blocks: list[Tensor], previous: tuple[Tensor, ...] = (), constants: Any = None
+    ) -> tuple[Tensor, ...]:
+        """The `fitted_count` numbers `[b, 1, 1]` of a step that depend on A.
+
+        previous: those of the step before, or `start`.
+        """
         return ()
 
     def complete(self, info: StepInfo, *fitted: float | Tensor) -> Coefficients:
         """The coefficients of a step, given its fitted numbers."""
         raise NotImplementedError
 
-    def scalar_fit(self, info: StepInfo, residuals: list[float]) -> tuple[float, ...]:
-        """`fit` for a known spectrum of residuals, in plain Python."""
+    def scalar_fit(
+        self, info: StepInfo, residuals: list[float], previous: tuple[float, ...] = ()
+    ) -> tuple[float, ...]:
+        """`fit` for a known spectrum of residuals, without tensors."""
         return ()
 
     def growth(self, info: StepInfo) -> float:
         """The most by which a step can enlarge a vanishing singular value: the largest possible g(1)."""
         return sum(self.complete(info))
+
+    def gram_error(self) -> float:
+        """The largest error relative to σ_max² that propagating a Gram matrix may cause."""
+        return 0.05
 
 
 def _completed(info: StepInfo, leading: float | Tensor) -> Coefficients:
@@ -96,18 +133,78 @@ class PrismRule(Rule):
     def krylov_count(self, p: int, degree: int) -> int:
         return degree * p + 2
 
-    def fit(self, info: StepInfo, blocks: list[Tensor]) -> tuple[Tensor, ...]:
+    def fit(
+        self, info: StepInfo, blocks: list[Tensor], previous: tuple[Tensor, ...] = (), constants: Any = None
+    ) -> tuple[Tensor, ...]:
         return (fit_coefficient(blocks, info.p, info.degree),)
 
     def complete(self, info: StepInfo, leading: float | Tensor) -> Coefficients:
         return _completed(info, leading)
 
-    def scalar_fit(self, info: StepInfo, residuals: list[float]) -> tuple[float, ...]:
+    def scalar_fit(
+        self, info: StepInfo, residuals: list[float], previous: tuple[float, ...] = ()
+    ) -> tuple[float, ...]:
         return (fit_scalar(residuals, info.p, info.degree),)
 
     def growth(self, info: StepInfo) -> float:
         highest = taylor_coefficients(info.p, info.degree)[info.degree] + free_width(info.p, info.degree)
         return sum(self.complete(info, highest))
+
+
+@dataclass(frozen=True)
+class AdaptiveRule(Rule):
+    """All three coefficients, and with them a bound on the next σ_max: see `adaptive.py`."""
+
+    orders: tuple[int, ...] | None = (2,)
+    degrees: tuple[int, ...] = (2,)
+    fitted_count = 4
+    plans = True
+
+    def krylov_count(self, p: int, degree: int) -> int:
+        return quadrature.BLOCKS
+
+    def constants(self, dtype: torch.dtype, device: torch.device) -> adaptive.Tables:
+        index = torch.arange(adaptive.COUNT, dtype=accumulation_dtype(dtype), device=device)
+        return adaptive.tables(index, dtype)
+
+    def start(self, residual: Tensor) -> tuple[Tensor, ...]:
+        one = residual.new_ones(residual.shape[0], 1, 1, dtype=accumulation_dtype(residual.dtype))
+        return *(g * one for g in adaptive.CLASSICAL), adaptive.pad_of(residual.dtype) * one
+
+    def blocks(
+        self,
+        info: StepInfo,
+        sketch: Tensor,
+        residual: Tensor,
+        square: Tensor | None,
+        previous: tuple[Tensor, ...],
+    ) -> list[Tensor]:
+        return quadrature.chebyshev_blocks(sketch, residual, previous[-1])
+
+    def fit(
+        self, info: StepInfo, blocks: list[Tensor], previous: tuple[Tensor, ...] = (), constants: Any = None
+    ) -> tuple[Tensor, ...]:
+        moments = quadrature.moments_of(blocks)
+        return adaptive.fit_quintic(moments, previous[-1], info.step, info.steps, constants)
+
+    def complete(self, info: StepInfo, *fitted: float | Tensor) -> Coefficients:
+        return Coefficients(*fitted[:3])
+
+    def scalar_fit(
+        self, info: StepInfo, residuals: list[float], previous: tuple[float, ...] = ()
+    ) -> tuple[float, ...]:
+        u = np.full((1, 1), previous[-1] if previous else adaptive.pad_of(torch.float64))
+        moments = quadrature.spectrum_moments((1 - np.array(residuals)) / u[0] ** 2, np)
+        constants = adaptive.tables(np.arange(float(adaptive.COUNT)), torch.float64, np)
+        fitted = adaptive.fit_quintic(moments, u, info.step, info.steps, constants, np)
+        return tuple(number.item() for number in fitted)
+
+    def growth(self, info: StepInfo) -> float:
+        return adaptive.steepest(info.steps - info.step)
+
+    def gram_error(self) -> float:
+        # What leaves (0, u²] grows by the steepest slopes.
+        return 0.01
 
 
 @dataclass(frozen=True)
@@ -131,7 +228,9 @@ class FrozenRule(Rule):
     rule: Rule | None = None
     fitted: tuple[tuple[Tensor, ...], ...] = ()
 
-    def fit(self, info: StepInfo, blocks: list[Tensor]) -> tuple[Tensor, ...]:
+    def fit(
+        self, info: StepInfo, blocks: list[Tensor], previous: tuple[Tensor, ...] = (), constants: Any = None
+    ) -> tuple[Tensor, ...]:
         return self.fitted[info.step]
 
     def complete(self, info: StepInfo, *fitted: float | Tensor) -> Coefficients:
@@ -139,6 +238,9 @@ class FrozenRule(Rule):
 
     def growth(self, info: StepInfo) -> float:
         return self.rule.growth(info)
+
+    def gram_error(self) -> float:
+        return self.rule.gram_error()
 
 
 def frozen(rule: Rule, fitted: list[tuple[Tensor, ...]]) -> FrozenRule:
@@ -178,6 +280,7 @@ RULES: dict[str, Rule] = {
     for rule in (
         PrismRule("prism", "Yang et al., arXiv 2601.22137"),
         TaylorRule("taylor", "Higham, Functions of Matrices, ch. 5, 7, 8"),
+        AdaptiveRule("adaptive", "this library, `_iteration/adaptive.py`"),
         TableRule(
             "polar_express",
             "Amsel et al., arXiv 2505.16932, singular values in [1e-3, 1]",
