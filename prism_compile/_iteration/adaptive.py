@@ -44,7 +44,8 @@ _MARGIN = 1e-5
 # By the number of steps left, the last one first; the last entry serves all earlier steps.
 # The largest singular value that a step may make; up to 1.53 the classical step does not raise one.
 _CAPS = (1.245, 1.25, 1.27, 1.29)
-# The lowest ρ, by its place in the grid, of runs of five steps and more: what was resolved ends above 0.67.
+# The lowest ρ, by its place in the grid, of runs of five steps and more: the last step's dips are above half
+# its peaks, so that a few values at one do not fall for the sake of many near zero.
 _FIRST_RATIOS = (3, 1, 0)
 # ν_k; how much mass k follows each feature of the spectrum; and the features' weights by the number of steps
 # left. Found by minimising the final errors over random spectra.
