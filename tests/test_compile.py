@@ -94,11 +94,11 @@ def operations(steps: int, **options) -> list[str]:
     return [str(node.target) for node in graph.graph.nodes if node.op.startswith("call")]
 
 
-@pytest.mark.parametrize("options", [{}, {"rule": "taylor"}, {"degree": 1}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"rule": "prism"}, {"rule": "taylor"}, {"degree": 1}], ids=str)
 def test_only_the_length_depends_on_the_step_count(options):
-    counts = [len(operations(steps, **options)) for steps in (3, 4, 5, 9)]
+    counts = [len(operations(steps, **options)) for steps in (3, 4, 5, 8)]
     assert counts[2] - counts[1] == counts[1] - counts[0]
-    assert counts[3] - counts[2] == 4 * (counts[1] - counts[0])
+    assert counts[3] - counts[2] == 3 * (counts[1] - counts[0])
 
 
 def test_no_device_synchronisation_in_the_graph():
