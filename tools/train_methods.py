@@ -89,7 +89,6 @@ def methods(compile: bool) -> list[Method]:
         _muon("jordan", 5, compile),
         _muon("you", 5, compile),
         _muon("polar_express", 5, compile),
-        _muon("adaptive", 3, compile),
         _muon("prism", 3, compile),
         _muon("prism", 5, compile),
         _shampoo("eigh", False),
