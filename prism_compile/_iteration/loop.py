@@ -33,11 +33,20 @@ class StepPolynomial(NamedTuple):
 
     def times(self, X: Tensor) -> Tensor:
         """g(R) X."""
+        if self._is_one_matrix():
+            return torch.bmm(self.matrix(), X)
         return _scaled_add(self.g0, X, self.W, X)
 
     def after(self, X: Tensor) -> Tensor:
         """X g(R)."""
+        if self._is_one_matrix():
+            return torch.bmm(X, self.matrix())
         return _scaled_add(self.g0, X, X, self.W)
+
+    def _is_one_matrix(self) -> bool:
+        # A g0 that is no number would cost a scaled copy of X. In half precision it is worth that: g0 I + W
+        # would round away what W has left near convergence.
+        return isinstance(self.g0, Tensor) and self.W.dtype not in (torch.float16, torch.bfloat16)
 
 
 class Form(Protocol):
