@@ -26,9 +26,10 @@ def test_snippets_run(tmp_path, monkeypatch):
 def test_the_table_of_steps_is_what_steps_for_says():
     from prism_compile import steps_for
 
-    rows = re.findall(r"^\| (1e\d) \| (\d+) \| (\d+) \| (\d+) \|$", README, flags=re.M)
+    rows = re.findall(r"^\| (1e\d) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", README, flags=re.M)
     assert len(rows) == 3
-    for condition, prism, taylor, cubic in rows:
+    for condition, adaptive, prism, taylor, cubic in rows:
+        assert steps_for(float(condition), tol=1e-3, rule="adaptive") == int(adaptive)
         assert steps_for(float(condition), tol=1e-3) == int(prism)
         assert steps_for(float(condition), tol=1e-3, rule="taylor") == int(taylor)
         assert steps_for(float(condition), tol=1e-3, degree=1) == int(cubic)
