@@ -299,10 +299,10 @@ def test_steps_for_while_compiling():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_compiled_is_as_good_as_eager(dtype, one_thread):
     A = matrices(dtype)
-    compiled = torch.compile(lambda A: pc.polar(A, rule="adaptive", steps=5), fullgraph=True)(A)
+    compiled = torch.compile(lambda A: pc.polar(A, rule="adaptive", steps=3), fullgraph=True)(A)
     # Not equal: a candidate that wins by less than rounding may be another.
     error = (1 - torch.linalg.svdvals(compiled.double())).square().mean(-1).sqrt()
-    torch.testing.assert_close(error, errors(A, "adaptive", 5), rtol=0.02, atol=0.01)
+    torch.testing.assert_close(error, errors(A, "adaptive", 3), rtol=0.02, atol=0.01)
 
 
 def test_exported_op_decomposes():

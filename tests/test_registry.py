@@ -86,7 +86,7 @@ def kernels(rule: str, steps: int, call=pc.polar) -> int:
 
 
 def further_kernels(rule: str, call=pc.polar) -> int:
-    return kernels(rule, 6, call) - kernels(rule, 5, call)
+    return kernels(rule, 4, call) - kernels(rule, 3, call)
 
 
 class TestGraphs(expecttest.TestCase):
