@@ -101,8 +101,8 @@ def polar(
 
     Cost: with m ≥ n (else of Aᵀ), per direct step 4mn² + 2n³ flops: two m·n·n products, one n·n·n.
         degree=1 saves the n·n·n product in all steps but, with Schatten scaling, the first.
-        In the Gram form 4mn² for each segment (two, up to 7 steps in float32) and 2n³ for each of
-        4·steps - 3·segments products; the last step is a segment of its own.
+        In the Gram form 4mn² for each segment (in float32 two, up to 5 steps of "adaptive" or 7 of "prism")
+        and 2n³ for each of 4·steps - 3·segments products; the last step is a segment of its own.
 
     Source: Yang et al., arXiv 2601.22137, Part I (iteration) and Part II ("prism"); "adaptive" is this
         library's own.

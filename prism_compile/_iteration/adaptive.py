@@ -180,10 +180,14 @@ def _weights(moments: Array, u: Array, factors: tuple[float, ...] | None, found:
     return weights
 
 
-def _classical_loss(weights: Array, x: Array, u: Array) -> Array:
-    r = 1 - u * u * x
-    g = CLASSICAL[0] + r * (CLASSICAL[1] + r * CLASSICAL[2])
-    return _sum(weights * (1 - (1 - r) * g * g) ** 2)
+def _classical(x: Array) -> Array:
+    """What the classical step makes of σ = √x, over σ."""
+    r = 1 - x
+    return CLASSICAL[0] + r * (CLASSICAL[1] + r * CLASSICAL[2])
+
+
+def _classical_loss(weights: Array, x: Array) -> Array:
+    return _sum(weights * (1 - x * _classical(x) ** 2) ** 2)
 
 
 def fit_quintic(
@@ -205,14 +209,14 @@ def fit_quintic(
     chosen = index == best
 
     total = _sum(weights)
-    gain = _sum(gain * chosen) - total + _classical_loss(weights, found.points, u)
+    gain = _sum(gain * chosen) - total + _classical_loss(weights, u * u * found.points)
     better = gain > _MARGIN * total
     c, top = _sum(c2 * chosen) ** 0.5, _sum(c2 / narrowness * chosen) ** 0.5
     u2 = u * u
     q0, q1, q2 = c / u * _sum(product * chosen), c / (u * u2) * _sum(-third * chosen), 0.2 * c / (u * u2 * u2)
     fitted = (q0 + q1 + q2, -q1 - 2 * q2, q2)
     g = tuple(xp.where(better, a, b) for a, b in zip(fitted, CLASSICAL))
-    top = xp.where(better, top, u * (1.875 + u2 * (0.375 * u2 - 1.25)))
+    top = xp.where(better, top, u * _classical(u2))
     return *g, top.clip(min=1.0) * found.pad
 
 

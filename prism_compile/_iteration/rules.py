@@ -7,6 +7,7 @@ To add a rule, subclass `Rule` and add a row to `RULES`.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -151,6 +152,11 @@ class PrismRule(Rule):
         return sum(self.complete(info, highest))
 
 
+@cache
+def _scalar_tables() -> adaptive.Tables:
+    return adaptive.tables(np.arange(float(adaptive.COUNT)), torch.float64, np)
+
+
 @dataclass(frozen=True)
 class AdaptiveRule(Rule):
     """All three coefficients, and with them a bound on the next σ_max: see `adaptive.py`."""
@@ -195,8 +201,7 @@ class AdaptiveRule(Rule):
     ) -> tuple[float, ...]:
         u = np.full((1, 1), previous[-1] if previous else adaptive.pad_of(torch.float64))
         moments = quadrature.spectrum_moments((1 - np.array(residuals)) / u[0] ** 2, np)
-        constants = adaptive.tables(np.arange(float(adaptive.COUNT)), torch.float64, np)
-        fitted = adaptive.fit_quintic(moments, u, info.step, info.steps, constants, np)
+        fitted = adaptive.fit_quintic(moments, u, info.step, info.steps, _scalar_tables(), np)
         return tuple(number.item() for number in fitted)
 
     def growth(self, info: StepInfo) -> float:
