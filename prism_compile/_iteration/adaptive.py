@@ -130,6 +130,9 @@ def tables(index: Array, dtype: torch.dtype, xp: ModuleType = torch) -> Tables:
     # The t of equal peaks, to 5e-5.
     balanced = 0.6046 + rho * (0.34287 + rho * (0.052808 * rho - 0.0002346))
     t = balanced * (1 + across * (_SPREAD[0] + _SPREAD[1] * across * across))
+    # Kept in memory by being joined: written out anew at each use they take Inductor seconds.
+    grid = xp.concatenate((rho[None], t[None]), 0)
+    rho, t = grid[0], grid[1]
     product, third, at = rho * t * t, (rho * t + t) / 3, (rho * t).clip(max=1.0)
     peak = xp.maximum(at**0.5 * (product + at * (0.2 * at - third)), product - third + 0.2)
 
@@ -217,7 +220,9 @@ def fit_quintic(
     fitted = (q0 + q1 + q2, -q1 - 2 * q2, q2)
     g = tuple(xp.where(better, a, b) for a, b in zip(fitted, CLASSICAL))
     top = xp.where(better, top, u * _classical(u2))
-    return *g, top.clip(min=1.0) * found.pad
+    # One tensor, kept in memory: the kernels that read it are then the same in every step.
+    numbers = xp.concatenate((*g, top.clip(min=1.0) * found.pad), -1)
+    return tuple(numbers[..., k : k + 1] for k in range(4))
 
 
 def steepest(left: int) -> float:
