@@ -16,10 +16,16 @@ import prism_compile
 _SHAPES = ((512, 512), (1024, 256))
 
 
+_SUBJECTS = {
+    "polar": (prism_compile.polar, {}),
+    "rule prism": (prism_compile.polar, {"rule": "prism"}),
+    "peer": (peers.newton_schulz, {"table": "Polar Express"}),
+}
+
+
 def _subject(name: str):
-    if name == "prism":
-        return compiled(prism_compile.polar, steps=5)
-    return compiled(peers.newton_schulz, table="Polar Express", steps=5)
+    function, options = _SUBJECTS[name]
+    return compiled(function, steps=5, **options)
 
 
 def compile_seconds(name: str, device: str) -> list[float]:
@@ -53,7 +59,7 @@ def extra_matrices(name: str, device: str, n: int = 2048) -> float:
 
 
 def main() -> None:
-    """`bench_child.py compile|memory prism|peer DEVICE THREADS`."""
+    """`bench_child.py compile|memory SUBJECT DEVICE THREADS`."""
     what, name, device, threads = sys.argv[1:]
     warnings.filterwarnings("ignore")
     torch.set_num_threads(int(threads))
