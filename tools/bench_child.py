@@ -15,7 +15,6 @@ import prism_compile
 
 _SHAPES = ((512, 512), (1024, 256))
 
-
 _SUBJECTS = {
     "polar": (prism_compile.polar, {}),
     "rule prism": (prism_compile.polar, {"rule": "prism"}),
