@@ -106,7 +106,7 @@ def test_quadrature_is_exact():
     # Degree 10 on 11 nodes: the weights' condition is small, and so the error a few eps.
     x = torch.rand(50, dtype=F64, generator=torch.Generator().manual_seed(0))
     found = tables()
-    weights = adaptive._weights(moments_of(x), torch.ones(1, 1, 1), None, found)[0, 0]
+    weights = adaptive._weights(moments_of(x), found.points, None, found)[0, 0]
     for power in range(11):
         assert math.isclose((weights * found.points**power).sum(), (x**power).mean(), abs_tol=1e-14)
 
@@ -159,8 +159,8 @@ def test_no_accepted_step_raises_the_loss(left):
         # 12 steps end with some that go by the spectrum alone.
         steps, step = (12, 11) if left == 0 else (8, 8 - left)
         fitted = adaptive.fit_quintic(moments, torch.full((1, 1, 1), u, dtype=F64), step, steps, found)
-        bound = torch.full((1, 1, 1), u, dtype=F64)
-        masses = adaptive._weights(moments, bound, adaptive._factors(step, steps), found)[0, 0, 11:]
+        at = u * u * found.points
+        masses = adaptive._weights(moments, at, adaptive._factors(step, steps), found)[0, 0, 11:]
 
         def loss(fitted, x=x, u=u, masses=masses):
             return (

@@ -15,15 +15,15 @@ import prism_compile
 
 _SHAPES = ((512, 512), (1024, 256))
 
-_SUBJECTS = {
+SUBJECTS = {
     "polar": (prism_compile.polar, {}),
-    "rule prism": (prism_compile.polar, {"rule": "prism"}),
-    "peer": (peers.newton_schulz, {"table": "Polar Express"}),
+    'polar(rule="prism")': (prism_compile.polar, {"rule": "prism"}),
+    "Polar Express": (peers.newton_schulz, {"table": "Polar Express"}),
 }
 
 
 def _subject(name: str):
-    function, options = _SUBJECTS[name]
+    function, options = SUBJECTS[name]
     return compiled(function, steps=5, **options)
 
 

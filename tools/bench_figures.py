@@ -13,6 +13,7 @@ from statistics import median
 
 import bench_peers as peers
 import torch
+from bench_child import SUBJECTS
 from bench_measure import (
     Budget,
     Clock,
@@ -29,7 +30,6 @@ from torch import Tensor
 
 import prism_compile
 
-_COMPILED = {"polar": "polar", "rule prism": 'polar(rule="prism")', "peer": "Polar Express"}
 _CHILD = Path(__file__).with_name("bench_child.py")
 _REPEATS = 3
 
@@ -174,7 +174,7 @@ def _child(*words: str) -> object:
 
 def compile_times(bench: Bench, tick: Callable[[str], None]) -> list[Figure]:
     """The first compile in a process and those of further shapes, the methods by turns."""
-    taken = {name: [] for name in _COMPILED}
+    taken = {name: [] for name in SUBJECTS}
     for repeat in range(_REPEATS):
         for name in taken:
             tick(f"compile {name}, {repeat + 1} of {_REPEATS}")
@@ -182,19 +182,19 @@ def compile_times(bench: Bench, tick: Callable[[str], None]) -> list[Figure]:
     figures = []
     for what, pick in (("first compile", lambda t: t[0]), ("each further shape", lambda t: median(t[1:]))):
         seconds = {name: [pick(run) for run in runs] for name, runs in taken.items()}
-        theirs = seconds.pop("peer")
+        theirs = seconds.pop("Polar Express")
         for name, ours in seconds.items():
             ratio = median(ours) / median(theirs)
             measured = f"{ratio:.2f}  {median(ours):.2f} s against {median(theirs):.2f}"
             values = {"seconds": ours, "peer_seconds": theirs, "ratio": ratio}
-            title = f"{_COMPILED[name]} 5 steps, {what}, no cache / Polar Express compiled"
+            title = f"{name} 5 steps, {what}, no cache / Polar Express compiled"
             figures.append(Figure(title, measured, values))
     return figures
 
 
 def peak_memory(bench: Bench) -> Figure:
     """In matrices of the input's size."""
-    ours, theirs = (_child("memory", name, bench.device.type) for name in ("polar", "peer"))
+    ours, theirs = (_child("memory", name, bench.device.type) for name in ("polar", "Polar Express"))
     what = "polar 5 steps, 2048x2048 float32 compiled, peak extra memory in matrices"
     return Figure(what, f"{ours:.2f}  Polar Express compiled {theirs:.2f}", {"polar": ours, "peer": theirs})
 
@@ -223,4 +223,4 @@ def measure_figures(bench: Bench, quick: bool, progress: Callable[[str, int], No
 
 def figure_ticks(quick: bool) -> int:
     """How often `measure_figures` reports progress."""
-    return 2 if quick else 4 + 4 + 3 + len(_COMPILED) * _REPEATS + 1
+    return 2 if quick else 4 + 4 + 3 + len(SUBJECTS) * _REPEATS + 1

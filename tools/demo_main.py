@@ -33,20 +33,8 @@ def plot_panels(matrices: GradientMatrices) -> list[Panel]:
     A, C = matrices.momentum[_PROJECTION], symmetrised(matrices.left[_PROJECTION])
     damped_sqrtm = partial(prism_compile.sqrtm, eps=DAMPING)
     return [
-        Panel(
-            "polar, momentum of attention.out, 128x128, one run of 16 steps",
-            prism_compile.polar,
-            A,
-            rules,
-            16,
-        ),
-        Panel(
-            "sqrtm, covariance GGᵀ of attention.out, 128x128, one run of 12 steps",
-            damped_sqrtm,
-            C,
-            ("prism", "taylor"),
-            12,
-        ),
+        Panel("polar, momentum of attention.out, 128x128", prism_compile.polar, A, rules, 16),
+        Panel("sqrtm, covariance GGᵀ of attention.out, 128x128", damped_sqrtm, C, ("prism", "taylor"), 12),
     ]
 
 

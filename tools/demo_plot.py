@@ -54,7 +54,9 @@ def plot_convergence(panels: list[Panel], path: Path) -> None:
             style = {"markersize": 4.5, "linewidth": 1.6, "label": rule, **_STYLES[rule]}
             by_step.plot(range(len(residual)), residual, **style)
             by_product.plot(products, residual, **style)
-        by_step.set(xlabel="step", ylabel="rms residual", title=panel.title)
+        by_step.set(
+            xlabel="step", ylabel="rms residual", title=f"{panel.title}, one run of {panel.steps} steps"
+        )
         by_product.set(xlabel="matrix products (flops / 2n³)", title="the same, per matrix product")
         by_step.legend()
         for axes in (by_step, by_product):

@@ -173,12 +173,11 @@ def _features(weights: Array, x: Array) -> tuple[Array, ...]:
     return size, tail, tail**16, near
 
 
-def _weights(moments: Array, u: Array, factors: tuple[float, ...] | None, found: Tables) -> Array:
-    """The weights of the nodes, then the masses, `[…, P]`."""
+def _weights(moments: Array, x: Array, factors: tuple[float, ...] | None, found: Tables) -> Array:
+    """The weights of the nodes, then the masses, `[…, P]`; x as in `_features`."""
     weights = moments @ found.readout[:MOMENTS]
     if factors is not None:
-        features = _features(weights, u * u * found.points)
-        for number, (factor, feature) in enumerate(zip(factors, features)):
+        for number, (factor, feature) in enumerate(zip(factors, _features(weights, x))):
             weights = weights + factor * feature * found.share(number)
     return weights
 
@@ -197,7 +196,9 @@ def fit_quintic(
     moments: Array, u: Array, step: int, steps: int, found: Tables, xp: ModuleType = torch
 ) -> tuple[Array, Array, Array, Array]:
     """g0, g1, g2 in powers of r and the next u, `[b, 1, 1]`, from the moments `[b, 1, 36]` and u."""
-    weights = _weights(moments, u, _factors(step, steps), found)
+    u2 = u * u
+    x = u2 * found.points
+    weights = _weights(moments, x, _factors(step, steps), found)
     cap = _of_step(_CAPS, steps - step)
     first = _of_step(_FIRST_RATIOS, steps - step) if _is_long(steps) else 0
     index, narrowness, product, third = (found.candidates[_POINTS + k] for k in range(4))
@@ -212,10 +213,9 @@ def fit_quintic(
     chosen = index == best
 
     total = _sum(weights)
-    gain = _sum(gain * chosen) - total + _classical_loss(weights, u * u * found.points)
+    gain = _sum(gain * chosen) - total + _classical_loss(weights, x)
     better = gain > _MARGIN * total
     c, top = _sum(c2 * chosen) ** 0.5, _sum(c2 / narrowness * chosen) ** 0.5
-    u2 = u * u
     q0, q1, q2 = c / u * _sum(product * chosen), c / (u * u2) * _sum(-third * chosen), 0.2 * c / (u * u2 * u2)
     fitted = (q0 + q1 + q2, -q1 - 2 * q2, q2)
     g = tuple(xp.where(better, a, b) for a, b in zip(fitted, CLASSICAL))
