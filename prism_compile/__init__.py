@@ -1,12 +1,13 @@
 """Matrix functions by PRISM iterations, written for compiled graphs."""
 
+from ._interface.op import keep_ops
+from ._interface.results import History, PolarFactors, SqrtPair
 from ._inverse import inv
+from ._inverse_root import inv_root
 from ._planning import steps_for
 from ._polar import polar, polar_factors
-from ._registry import keep_ops
-from ._results import History, PolarFactors, SqrtPair
-from ._roots import inv_root, inv_sqrtm, sqrtm, sqrtm_pair
 from ._sign import signm
+from ._square_root import inv_sqrtm, sqrtm, sqrtm_pair
 
 __all__ = [
     "History",

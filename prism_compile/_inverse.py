@@ -1,38 +1,57 @@
 """Inverse of a general square matrix."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from ._arguments import check_matrix
-from ._export import exported_as_op
-from ._iteration.forms import ReciprocalForm
-from ._iteration.loop import Record, iterate
-from ._iteration.scaling import ScaledSpectrum, frobenius_norm, magnitude, nonzero, scale_spectrum
-from ._options import Options, options_for
-from ._results import History
-from ._run import run_on_batch
+from ._interface.arguments import check_matrix
+from ._interface.op import exported_as_op
+from ._interface.options import options_for
+from ._interface.results import History
+from ._interface.run import run_on_batch
+from ._iteration.basis import Polynomial
+from ._iteration.form import Form
+from ._iteration.linear_algebra import adjoint, frobenius_norm, identity_minus
+from ._iteration.scaling import nonzero
 
 
-def _solve_inverse(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
-    scale = magnitude(A)
-    A = A / nonzero(scale)
+class ReciprocalState(NamedTuple):
+    """X → A⁻¹; the residual is measured against A itself."""
 
-    def begin() -> tuple[Tensor, ScaledSpectrum]:
-        adjoint = A.transpose(-1, -2)
-        spectrum = scale_spectrum(torch.bmm(A, adjoint), options, frobenius_bound=frobenius_norm(A).square())
-        return adjoint / nonzero(spectrum.bound), spectrum
-
-    X, _, record = iterate(ReciprocalForm(A), begin, options)
-    return (X / scale,), record
+    X: Tensor
+    A: Tensor
 
 
-@exported_as_op
+class ReciprocalForm(Form):
+    """X ← X g(R), R = I - AX, from X = Aᵀ/c: X → A⁻¹."""
+
+    def spectrum(self, A: Tensor) -> Tensor:
+        return torch.bmm(A, adjoint(A))
+
+    def frobenius_bound(self, A: Tensor) -> Tensor:
+        return frobenius_norm(A).square()
+
+    def start(self, A: Tensor, bound: Tensor) -> ReciprocalState:
+        return ReciprocalState(adjoint(A) / nonzero(bound), A)
+
+    def residual(self, state: ReciprocalState, identity: Tensor) -> Tensor:
+        return identity_minus(identity, state.A, state.X)
+
+    def update(self, state: ReciprocalState, polynomial: Polynomial, last: bool) -> ReciprocalState:
+        return ReciprocalState(polynomial.after(state.X), state.A)
+
+    def results(self, state: ReciprocalState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
+        return (state.X / magnitude,)
+
+
+@exported_as_op()
 def inv(
     A: Tensor,
     *,
     steps: int = 10,
     degree: int = 2,
-    rule: str = "prism",
+    rule: str | None = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -68,4 +87,4 @@ def inv(
     """
     options = options_for(1, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
-    return run_on_batch(_solve_inverse, A, options)
+    return run_on_batch(lambda *_: ReciprocalForm(), A, options)

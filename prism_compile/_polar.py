@@ -1,64 +1,130 @@
 """Polar factor and polar decomposition."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from ._arguments import check_matrix
-from ._export import exported_as_op
-from ._iteration.forms import PolarForm, PolarState
-from ._iteration.loop import Record, iterate, step_info
-from ._iteration.scaling import ScaledSpectrum, frobenius_norm, magnitude, nonzero, scale_spectrum
-from ._options import Options, options_for
-from ._results import History, PolarFactors
-from ._run import run_on_batch
+from ._interface.arguments import check_matrix
+from ._interface.op import exported_as_op
+from ._interface.options import Options, options_for
+from ._interface.results import History, PolarFactors
+from ._interface.run import run_on_batch
+from ._iteration.basis import Polynomial
+from ._iteration.form import Form
+from ._iteration.linear_algebra import adjoint, frobenius_norm, identity_minus
+from ._iteration.loop import step_info
+from ._iteration.precision import is_half
+from ._iteration.scaling import magnitude, nonzero
 
 
-def _ends_of_segments(tall: Tensor, options: Options) -> frozenset[int]:
+class PolarState(NamedTuple):
+    """X Q → A(AᵀA)^(-1/2); residual: of X Q. None: Q is the identity, the residual is not known."""
+
+    X: Tensor
+    Q: Tensor | None = None
+    residual: Tensor | None = None
+
+
+class PolarForm(Form):
+    """X ← X g(R), R = I - XᵀX, from X = A/√c, for a tall or square A, or the adjoint of a wide one.
+
+    X is multiplied out after the steps `ends`, all of them in the direct form. Between them only n×n
+    matrices are touched: Q ← Q g(R), and R follows by I - R ← g(R) (I - R) g(R), the two-sided product,
+    for a closed form in R amplifies rounding.
+    """
+
+    def __init__(self, wide: bool, ends: frozenset[int]):
+        self.wide = wide
+        self.ends = ends
+
+    def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
+        tall, scale = adjoint(A) if self.wide else A, magnitude(A)
+        # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
+        return (tall / nonzero(scale) * max(tall.shape[-2], 1) ** -0.5).to(A.dtype), scale
+
+    def spectrum(self, A: Tensor) -> Tensor:
+        return torch.bmm(adjoint(A), A)
+
+    def frobenius_bound(self, A: Tensor) -> Tensor:
+        return frobenius_norm(A).square()
+
+    def start(self, A: Tensor, bound: Tensor) -> PolarState:
+        return PolarState((A * nonzero(bound).rsqrt()).to(A.dtype))
+
+    def residual(self, state: PolarState, identity: Tensor) -> Tensor:
+        if state.residual is not None:
+            return state.residual
+        return identity_minus(identity, adjoint(state.X), state.X)
+
+    def update(self, state: PolarState, polynomial: Polynomial, last: bool) -> PolarState:
+        X, Q, _ = state
+        if polynomial.step in self.ends:
+            return PolarState(polynomial.after(X) if Q is None else torch.bmm(X, polynomial.after(Q)))
+        g = polynomial.matrix()
+        half = torch.baddbmm(g, polynomial.residual, g, alpha=-1)
+        residual = identity_minus(polynomial.identity, g, half)
+        return PolarState(X, g if Q is None else torch.bmm(Q, g), residual)
+
+    def results(self, state: PolarState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
+        return (adjoint(state.X) if self.wide else state.X,)
+
+
+# Runs of at least so many steps are for accuracy: there "auto" keeps to the direct form, for the Gram
+# matrix's rounding, ε·κ², stays in the result.
+_EXACT_FROM = 8
+
+
+def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> frozenset[int]:
     """The steps after which X is multiplied out and a fresh Gram matrix formed.
 
     A step amplifies the Gram matrix's rounding error by up to g(1)², in the directions of vanishing
     singular values; a segment ends before the error could exceed its bound. In units of 2n³ flops and with
     r = m/n, K direct steps cost K(2r + 1) and the same in S segments 2rS + 4K - 3S, less for r > 3/2.
     """
-    m, n = tall.shape[-2:]
     last = options.steps - 1
-    if not (options.form == "gram" or (options.form == "auto" and 2 * m > 3 * n)):
+    pays = 2 * m > 3 * n and options.steps < _EXACT_FROM
+    if not (options.form == "gram" or (options.form == "auto" and pays)):
         return frozenset(range(options.steps))
-    eps = torch.finfo(tall.dtype).eps
+    eps = torch.finfo(dtype).eps
     # Direct steps at the end correct what the Gram matrices have lost.
-    direct = 2 if tall.dtype in (torch.float16, torch.bfloat16) else 1
+    direct = 2 if is_half(dtype) else 1
     ends, error = {last}, eps
     for step in range(last):
-        error *= options.rule.growth(step_info(options, step)) ** 2
+        error *= options.rule.growth(step_info(options, step, dtype)) ** 2
         if step >= last - direct or error > options.rule.gram_error():
             ends.add(step)
             error = eps
     return frozenset(ends)
 
 
-def _solve_polar(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
+def _form(A: Tensor, options: Options) -> PolarForm:
     wide = A.shape[-2] < A.shape[-1]
-    tall = A.transpose(-1, -2) if wide else A
-
-    def begin() -> tuple[PolarState, ScaledSpectrum]:
-        # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
-        X = (tall / nonzero(magnitude(tall)) * max(tall.shape[-2], 1) ** -0.5).to(A.dtype)
-        gram = torch.bmm(X.transpose(-1, -2), X)
-        spectrum = scale_spectrum(gram, options, frobenius_bound=frobenius_norm(X).square())
-        return PolarState(X, nonzero(spectrum.bound).rsqrt().to(A.dtype)), spectrum
-
-    form = PolarForm(_ends_of_segments(tall, options))
-    state, _, record = iterate(form, begin, options)
-    U = state.X
-    return (U.transpose(-1, -2) if wide else U,), record
+    m, n = (A.shape[-1], A.shape[-2]) if wide else (A.shape[-2], A.shape[-1])
+    return PolarForm(wide, _ends_of_segments(m, n, options, A.dtype))
 
 
 def _factors(A: Tensor, U: Tensor) -> PolarFactors:
-    H = torch.bmm(U.transpose(-1, -2), A)
-    return PolarFactors(U, (H + H.transpose(-1, -2)) / 2)
+    H = torch.bmm(adjoint(U), A)
+    return PolarFactors(U, H / 2 + adjoint(H) / 2)
 
 
-@exported_as_op
+def _for_any_size(A: Tensor, options: dict) -> dict:
+    """Make a graph of symbolic sizes right for every size that it accepts.
+
+    The iteration works on the smaller side, which such a graph has fixed: the orientation is asserted at run
+    time, for AOTInductor drops the guards of its inputs and would iterate on the wrong side. The form "auto"
+    is direct, lest the graph be bound to one side of the aspect ratio that it goes by, too.
+    """
+    m, n = A.shape[-2:]
+    wide = m < n
+    margin = torch.scalar_tensor(n - m if wide else m - n, dtype=torch.int64)
+    traced, lowest = ("m < n", 1) if wide else ("m ≥ n", 0)
+    torch._assert_async(margin >= lowest, f"A: this graph is for matrices [..., m, n] with {traced}")
+    return {**options, "form": "direct"} if options.get("form", "auto") == "auto" else options
+
+
+@exported_as_op(_for_any_size)
 def polar(
     A: Tensor,
     *,
@@ -113,20 +179,18 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
-    if rule is None:
-        rule = "prism" if degree == 1 else "adaptive"
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
     check_matrix(A)
-    return run_on_batch(_solve_polar, A, options, half_native=True, square=False)
+    return run_on_batch(_form, A, options, half_native=True, square=False)
 
 
-@exported_as_op
+@exported_as_op(_for_any_size)
 def polar_factors(
     A: Tensor,
     *,
     steps: int = 10,
     degree: int = 2,
-    rule: str = "prism",
+    rule: str | None = None,
     scaling: str | None = None,
     form: str = "direct",
     sketch_size: int = 8,
@@ -164,4 +228,4 @@ def polar_factors(
     """
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
     check_matrix(A)
-    return run_on_batch(_solve_polar, A, options, finish=_factors, half_native=True, square=False)
+    return run_on_batch(_form, A, options, finish=_factors, half_native=True, square=False)

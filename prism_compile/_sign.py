@@ -3,27 +3,40 @@
 import torch
 from torch import Tensor
 
-from ._arguments import check_matrix
-from ._export import exported_as_op
-from ._iteration.forms import SignForm
-from ._iteration.loop import Record, iterate
-from ._iteration.scaling import ScaledSpectrum, frobenius_norm, magnitude, nonzero, scale_spectrum
-from ._options import Options, options_for
-from ._results import History
-from ._run import run_on_batch
+from ._interface.arguments import check_matrix
+from ._interface.op import exported_as_op
+from ._interface.options import options_for
+from ._interface.results import History
+from ._interface.run import run_on_batch
+from ._iteration.basis import Polynomial
+from ._iteration.form import Form
+from ._iteration.linear_algebra import frobenius_norm, identity_minus
+from ._iteration.scaling import nonzero
 
 
-def _solve_sign(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
-    def begin() -> tuple[Tensor, ScaledSpectrum]:
-        X = A / nonzero(magnitude(A))
-        spectrum = scale_spectrum(torch.bmm(X, X), options, frobenius_bound=frobenius_norm(X).square())
-        return X * nonzero(spectrum.bound).rsqrt(), spectrum
+class SignForm(Form):
+    """X ← X g(R), R = I - X², from X = A/√c: X → sign(A)."""
 
-    sign, _, record = iterate(SignForm(), begin, options)
-    return (sign,), record
+    def spectrum(self, A: Tensor) -> Tensor:
+        return torch.bmm(A, A)
+
+    def frobenius_bound(self, A: Tensor) -> Tensor:
+        return frobenius_norm(A).square()
+
+    def start(self, A: Tensor, bound: Tensor) -> Tensor:
+        return A * nonzero(bound).rsqrt()
+
+    def residual(self, state: Tensor, identity: Tensor) -> Tensor:
+        return identity_minus(identity, state, state)
+
+    def update(self, state: Tensor, polynomial: Polynomial, last: bool) -> Tensor:
+        return polynomial.after(state)
+
+    def results(self, state: Tensor, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
+        return (state,)
 
 
-@exported_as_op
+@exported_as_op()
 def signm(
     A: Tensor,
     *,
@@ -65,4 +78,4 @@ def signm(
     """
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
-    return run_on_batch(_solve_sign, A, options)
+    return run_on_batch(lambda *_: SignForm(), A, options)

@@ -95,7 +95,9 @@ def test_tables_are_quintics_for_square_root_orders():
     with pytest.raises(ValueError, match=re.escape("degree must be one of (2,) for rule 'jordan', got 1")):
         pc.polar(EYE, rule="jordan", degree=1)
     for call in (pc.inv, lambda A, **kw: pc.inv_root(A, 4, **kw)):
-        with pytest.raises(ValueError, match="rule must be one of 'prism', 'taylor' for an iteration"):
+        with pytest.raises(
+            ValueError, match="rule must be one of 'prism', 'taylor', 'adaptive' for an iteration"
+        ):
             call(EYE, rule="polar_express")
 
 

@@ -86,6 +86,17 @@ def test_dynamic_square_shapes_need_one_graph(name):
     assert counter.frame_count <= 2
 
 
+@pytest.mark.parametrize("rule", ["polar_express", "jordan", "you", "taylor"])
+@pytest.mark.parametrize("name", ["polar", "sqrtm", "inv_sqrtm"])
+def test_fixed_coefficients_under_dynamic_shapes(name, rule):
+    """Dynamo makes symbols of floats there, of which no coefficient may be one."""
+    compiled = torch.compile(FUNCTIONS[name], fullgraph=True, dynamic=True, backend="aot_eager")
+    for n in (12, 7):
+        A = sample(name, 2, n=n)
+        expected = FUNCTIONS[name](A, rule=rule, steps=4)
+        torch.testing.assert_close(compiled(A, rule=rule, steps=4), expected, rtol=0, atol=1e-11)
+
+
 def operations(steps: int, **options) -> list[str]:
     recorder = EagerAndRecordGraphs()
     torch._dynamo.reset()

@@ -197,6 +197,24 @@ def test_compiled_gradients_equal_eager_ones(name, gradient):
     torch.testing.assert_close(leaf.grad, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["polar", "inv_sqrtm"])
+def test_dual_mode_under_dynamic_shapes_works_or_names_the_other(name):
+    torch._dynamo.reset()
+    run = scalar(name, "dual", steps=3, rule="prism")
+    compiled = torch.compile(run, fullgraph=True, dynamic=True, backend="aot_eager")
+    for n in (4, 6):
+        leaf = matrix(name, n).requires_grad_()
+        raised = None
+        try:
+            compiled(leaf).backward()
+        except Exception as error:
+            raised = error
+        if raised is not None:
+            assert "gradient='unrolled'" in str(raised)
+            return
+        torch.testing.assert_close(leaf.grad, grad(run)(leaf.detach()), rtol=1e-9, atol=1e-9)
+
+
 def test_compiled_backward_of_dual_mode_does_not_store_the_forward_pass():
     torch._dynamo.reset()
     saved = []

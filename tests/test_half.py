@@ -1,12 +1,22 @@
 """Half precision: polar runs in it, everything else is computed in float32."""
 
+from functools import cache, partial
+
 import pytest
 import torch
 
 from prism_compile import polar, polar_factors
 
 from .functions import FUNCTIONS, sample, tensors
-from .matrices import gaussian, log_spaced, relative_error, rms_orthogonality, svd_polar, with_singular_values
+from .matrices import (
+    gaussian,
+    generator,
+    log_spaced,
+    relative_error,
+    rms_orthogonality,
+    svd_polar,
+    with_singular_values,
+)
 
 HALF = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 
@@ -40,6 +50,31 @@ def test_polar_is_stable_for_20_steps(n, dtype, floor, rule):
         if converged.residual[-1] < 1e-4:
             assert history.residual[-1] < floor, name
             assert rms_orthogonality(U) < floor, name
+
+
+# A signal of rank 8 over noise: seeds of one size as one batch.
+SIGNALS = {32: 50, 128: 20, 512: 2}
+
+
+@cache
+def signals(n: int) -> torch.Tensor:
+    made = []
+    for seed in range(SIGNALS[n]):
+        random = partial(torch.randn, dtype=torch.float64, generator=generator(seed))
+        made.append(random(n, 8) @ random(8, n) + 0.3 * random(n, n))
+    return torch.stack(made)
+
+
+@HALF
+@pytest.mark.parametrize("n", SIGNALS)
+@pytest.mark.parametrize("scaling", ["schatten", "frobenius"])
+@pytest.mark.parametrize("rule", ["adaptive", "prism", "taylor", "polar_express", "jordan", "you"])
+def test_half_precision_exceeds_no_singular_value_of_exact_arithmetic(rule, scaling, n, dtype):
+    largest = []
+    for A in (signals(n).to(dtype), signals(n)):
+        U = polar(A, rule=rule, scaling=scaling, steps=5)
+        largest.append(torch.linalg.matrix_norm(U.double(), 2).max().item())
+    assert largest[0] <= 1.02 * largest[1]
 
 
 @HALF

@@ -85,6 +85,28 @@ def test_float64_scale_does_not_matter(scale):
     assert relative_error(polar(A * scale, steps=14), svd_polar(A)) < tolerance(F64, 10, 20)
 
 
+@pytest.mark.parametrize("rule", ["adaptive", "prism", "polar_express"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("share", [0.5, 0.75, 1.0])
+def test_entries_up_to_the_largest_number(share, dtype, rule):
+    A = with_singular_values(log_spaced(20, 10.0), 50, 20)
+    A = (A / A.abs().max() * (share * torch.finfo(dtype).max)).to(dtype)
+    assert A.isfinite().all()
+    U = polar(A, rule=rule, steps=14)
+    assert relative_error(U, svd_polar(A.double() / torch.finfo(dtype).max)) < tolerance(dtype, 10, 20)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("share", [0.5, 0.75, 1.0])
+def test_both_factors_of_the_largest_numbers(share, dtype):
+    # H has the entries of A here: nothing of the result is beyond the type.
+    H = torch.diag(log_spaced(12, 10.0) * (0.99 * share * torch.finfo(dtype).max)).to(dtype)
+    permutation = torch.eye(12, dtype=dtype)[torch.randperm(12, generator=torch.Generator().manual_seed(0))]
+    U, found = polar_factors(permutation @ H)
+    assert (U - permutation).abs().max() < tolerance(dtype, 10, 12)
+    assert (found / H.max() - H / H.max()).abs().max() < tolerance(dtype, 10, 12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("n", [1, 2, 17, 100])
 def test_identity_stays_identity(n, dtype):

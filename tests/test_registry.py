@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,14 +12,12 @@ from pathlib import Path
 import expecttest
 import pytest
 import torch
-from torch._dynamo.testing import EagerAndRecordGraphs
-from torch._inductor import metrics
-from torch._inductor.utils import run_and_get_code
+from torch._dynamo.testing import AotEagerAndRecordGraphs, EagerAndRecordGraphs
 
 import prism_compile as pc
 
 from .functions import FUNCTIONS, OPS, sample, tensors
-from .matrices import gaussian, spd
+from .matrices import gaussian
 
 ROOT = Path(__file__).parent.parent
 EACH = pytest.mark.parametrize("name", FUNCTIONS)
@@ -70,25 +69,6 @@ def test_autocast_does_not_touch_the_products():
         assert torch.equal(torch.ops.prism.polar(A), pc.polar(A))
 
 
-def kernel_sources(rule: str, steps: int) -> int:
-    """How many kernels a compiler is called for; a step that repeats another's source needs none."""
-    torch._dynamo.reset()
-    compiled = torch.compile(lambda A: pc.polar(A, rule=rule, steps=steps), fullgraph=True)
-    _, (code,) = run_and_get_code(compiled, spd(24, 10.0).float())
-    return code.count("async_compile.cpp")
-
-
-def kernels(rule: str, steps: int, call=pc.polar) -> int:
-    torch._dynamo.reset()
-    metrics.reset()
-    torch.compile(lambda A: call(A, rule=rule, steps=steps), fullgraph=True)(spd(24, 10.0).float())
-    return metrics.generated_kernel_count
-
-
-def further_kernels(rule: str, call=pc.polar) -> int:
-    return kernels(rule, 4, call) - kernels(rule, 3, call)
-
-
 class TestGraphs(expecttest.TestCase):
     def test_dynamo_graph_of_a_cubic_step(self):
         recorder = EagerAndRecordGraphs()
@@ -105,21 +85,50 @@ class TestGraphs(expecttest.TestCase):
         self.assertExpectedInline(
             listing,
             """\
-getitem detach abs amax to log2 floor exp2 eq ones_like where truediv mul to transpose bmm detach
-linalg_vector_norm square mul eq ones_like where truediv to arange getitem eq to mul sub eq
-ones_like where rsqrt to mul to mul baddbmm transpose baddbmm mul to baddbmm reshape to""",
+getitem detach abs amax to log2 floor clamp exp2 eq ones_like where truediv mul to detach
+linalg_vector_norm square mul eq ones_like where rsqrt mul to arange getitem eq to transpose baddbmm
+mul to baddbmm transpose baddbmm mul to baddbmm reshape to""",
         )
 
-    def test_kernels_per_step(self):
-        with torch._inductor.config.patch(fx_graph_cache=False):
-            counts = [f"{rule} {further_kernels(rule)}" for rule in ("taylor", "prism", "adaptive")]
-            counts.append(f"op {further_kernels('prism', torch.ops.prism.polar)}")
-        self.assertExpectedInline(", ".join(counts), """taylor 0, prism 7, adaptive 13, op 7""")
 
-    def test_further_steps_run_the_kernels_of_the_second(self):
-        with torch._inductor.config.patch(fx_graph_cache=False):
-            first, *more = (kernel_sources("prism", steps) for steps in (2, 3, 5))
-        self.assertExpectedInline(f"{first}, {more}", """6, [6, 6]""")
+class Called(torch.nn.Module):
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def forward(self, A):
+        return OPS[self.name](A, steps=1)
+
+
+@EACH
+def test_an_op_in_a_compiled_graph_is_labelled_as_its_function(name):
+    recorder = AotEagerAndRecordGraphs()
+    torch._dynamo.reset()
+    torch.compile(Called(name), fullgraph=True, backend=recorder)(sample(name))
+    nodes = [node for node in recorder.fw_graphs[0].graph.nodes if node.op == "call_function"]
+    assert {node.meta.get("custom", {}).get("prism") for node in nodes} == {name}
+
+
+TAG_SCRIPT = """
+import torch, prism_compile
+from torch.compiler import config
+A = torch.eye(3)
+options = {"steps": 1, "rule": "jordan"}
+torch.ops.prism.polar(A, **options)
+torch.compile(lambda A: prism_compile.polar(A, **options), fullgraph=True, backend="aot_eager")(A)
+assert config.cache_key_tag == "", "what holds no op needs no key"
+config.cache_key_tag = "mine"
+for _ in range(2):
+    torch.compile(lambda A: torch.ops.prism.polar(A, **options), fullgraph=True, backend="aot_eager")(A)
+print(config.cache_key_tag)
+"""
+
+
+def test_a_graph_that_calls_an_op_is_cached_by_the_source():
+    done = subprocess.run([sys.executable, "-c", TAG_SCRIPT], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # Beside the caller's own, and once.
+    assert re.fullmatch(r"mine prism_compile=[0-9a-f]{16}\n", done.stdout)
 
 
 SCRIPT = """
@@ -145,7 +154,8 @@ def test_a_changed_source_is_not_served_from_the_compile_cache(tmp_path):
         return done.stdout
 
     first = run()
-    rules = tmp_path / "prism_compile" / "_iteration" / "rules.py"
-    changed = rules.read_text().replace("3.4445", "3.0")
-    rules.write_text(changed)
+    rule = tmp_path / "prism_compile" / "_rules" / "jordan.py"
+    published = rule.read_text()
+    assert "3.4445" in published
+    rule.write_text(published.replace("3.4445", "3.0"))
     assert run() != first

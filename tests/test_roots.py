@@ -87,6 +87,22 @@ def test_scale(scale):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("share", [0.5, 0.75, 1.0])
+def test_entries_up_to_the_largest_number(share, dtype):
+    A = spd(20, 100.0)
+    A = A / A.abs().max()
+    largest = share * torch.finfo(dtype).max
+    scaled = (A * largest).to(dtype)
+    assert scaled.isfinite().all()
+    root_bar, inverse_bar = (5 * x for x in EXPECTED[dtype, 1e2])
+    # A power of 1e308 is rounded too, by its logarithm's few ulps.
+    root_bar, inverse_bar = root_bar + 1e-15, inverse_bar + 1e-15
+    assert relative_error(sqrtm(scaled).double() / largest**0.5, eigh_power(A, 0.5)) < root_bar
+    assert relative_error(inv_sqrtm(scaled).double() * largest**0.5, eigh_power(A, -0.5)) < inverse_bar
+    assert relative_error(inv_root(scaled, 4).double() * largest**0.25, eigh_power(A, -0.25)) < inverse_bar
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("n", [1, 2, 30])
 def test_identity(n, dtype):
     bar = 1e-13 if dtype == F64 else 1e-6

@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 
-from prism_compile._iteration.rules import RULES
+from prism_compile._rules import RULES
 
 
 @pytest.fixture(autouse=True)

@@ -41,6 +41,25 @@ def compile_seconds(name: str, device: str) -> list[float]:
     return times
 
 
+def further_shape_seconds(steps: str, device: str) -> tuple[float, float]:
+    """Seconds to compile a further shape, by the default rule and by rule="polar_express", in one process."""
+    calls = [
+        compiled(prism_compile.polar, steps=int(steps), rule=rule) for rule in ("polar_express", "adaptive")
+    ]
+    times = {}
+    # By turns, so that neither is the one that finds torch warm.
+    for shape in _SHAPES:
+        for call in calls:
+            A = torch.randn(shape, device=device)
+            start = perf_counter()
+            call(A)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            times[call] = perf_counter() - start
+    theirs, ours = (times[call] for call in calls)
+    return ours, theirs
+
+
 def extra_matrices(name: str, device: str, n: int = 2048) -> float:
     """The most memory held at once during a compiled call, beyond its input, in matrices like the input."""
     call, A = _subject(name), torch.randn(n, n, device=device)
@@ -58,11 +77,12 @@ def extra_matrices(name: str, device: str, n: int = 2048) -> float:
 
 
 def main() -> None:
-    """`bench_child.py compile|memory SUBJECT DEVICE THREADS`."""
+    """`bench_child.py compile|memory SUBJECT DEVICE THREADS`, or `bench_child.py further STEPS …`."""
     what, name, device, threads = sys.argv[1:]
     warnings.filterwarnings("ignore")
     torch.set_num_threads(int(threads))
-    measure = {"compile": compile_seconds, "memory": extra_matrices}[what]
+    measures = {"compile": compile_seconds, "further": further_shape_seconds, "memory": extra_matrices}
+    measure = measures[what]
     print(json.dumps(measure(name, device)))
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -14,6 +14,7 @@ from statistics import median
 import bench_peers as peers
 import torch
 from bench_child import SUBJECTS
+from bench_launches import launches_table
 from bench_measure import (
     Budget,
     Clock,
@@ -32,6 +33,7 @@ import prism_compile
 
 _CHILD = Path(__file__).with_name("bench_child.py")
 _REPEATS = 3
+_FURTHER_STEPS = (5, 10)
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,45 @@ def compile_times(bench: Bench, tick: Callable[[str], None]) -> list[Figure]:
     return figures
 
 
+def further_shapes(bench: Bench, tick: Callable[[str], None]) -> list[Figure]:
+    """The default rule's compile time over that of rule="polar_express", both warm in one process."""
+    taken = {steps: [] for steps in _FURTHER_STEPS}
+    for repeat in range(_REPEATS):
+        for steps in taken:
+            tick(f"compile a further shape, {steps} steps, {repeat + 1} of {_REPEATS}")
+            taken[steps].append(_child("further", str(steps), bench.device.type))
+    figures = []
+    for steps, pairs in taken.items():
+        ours, theirs = (list(seconds) for seconds in zip(*pairs))
+        ratio = median(a / b for a, b in pairs)
+        measured = f"{ratio:.2f}  {median(ours):.2f} s against {median(theirs):.2f}"
+        values = {"seconds": ours, "peer_seconds": theirs, "ratio": ratio}
+        title = f'polar {steps} steps, a further shape, no cache / polar(rule="polar_express")'
+        figures.append(Figure(title, measured, values))
+    return figures
+
+
+def step_launches(bench: Bench) -> list[Figure]:
+    """What a further step of a compiled function launches, a figure for each function."""
+    return [
+        Figure(
+            f"{name}, launches of a further step: library + generated kernels",
+            f"{step}  {step.sources} new sources",
+            asdict(step),
+        )
+        for name, step in launches_table(bench.device)
+    ]
+
+
 def peak_memory(bench: Bench) -> Figure:
     """In matrices of the input's size."""
     ours, theirs = (_child("memory", name, bench.device.type) for name in ("polar", "Polar Express"))
     what = "polar 5 steps, 2048x2048 float32 compiled, peak extra memory in matrices"
     return Figure(what, f"{ours:.2f}  Polar Express compiled {theirs:.2f}", {"polar": ours, "peer": theirs})
+
+
+# These report progress themselves, for each child process.
+_TICKING = (compile_times, further_shapes)
 
 
 def measure_figures(bench: Bench, quick: bool, progress: Callable[[str, int], None]) -> list[Figure]:
@@ -210,10 +246,11 @@ def measure_figures(bench: Bench, quick: bool, progress: Callable[[str, int], No
         ]
     jobs += [partial(eager_over_compiled, bench, n) for n in ((256,) if quick else (256, 512, 1024))]
     if not quick:
-        jobs += [partial(compile_times, bench, lambda note: progress(note, 1)), partial(peak_memory, bench)]
+        jobs += [partial(job, bench, lambda note: progress(note, 1)) for job in _TICKING]
+        jobs += [partial(step_launches, bench), partial(peak_memory, bench)]
     figures = []
     for job in jobs:
-        if job.func is not compile_times:
+        if job.func not in _TICKING:
             progress(f"figure: {job.func.__name__.replace('_', ' ')}", 1)
         made = job()
         figures += [made] if isinstance(made, Figure) else made
@@ -223,4 +260,5 @@ def measure_figures(bench: Bench, quick: bool, progress: Callable[[str, int], No
 
 def figure_ticks(quick: bool) -> int:
     """How often `measure_figures` reports progress."""
-    return 2 if quick else 4 + 4 + 3 + len(SUBJECTS) * _REPEATS + 1
+    children = (len(SUBJECTS) + len(_FURTHER_STEPS)) * _REPEATS
+    return 2 if quick else 4 + 4 + 3 + children + 2

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.optim._muon import _zeropower_via_newtonschulz
 
-from prism_compile._iteration.rules import RULES
+from prism_compile._rules import RULES
 
 Quintics = tuple[tuple[float, float, float], ...]
 
 # Coefficients and the factor on the Frobenius norm that their source divides by. The library's tables are the
 # published ones; what the peers do with them is written here.
 TABLES: dict[str, tuple[Quintics, float]] = {
-    name: (RULES[rule].table, RULES[rule].margin)
+    name: (RULES[rule].table, RULES[rule].margin())
     for name, rule in (("Polar Express", "polar_express"), ("Jordan", "jordan"), ("You", "you"))
 }
 _NORM_FLOOR = 1e-7

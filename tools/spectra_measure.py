@@ -14,7 +14,7 @@ from spectra_suite import suite
 from torch import Tensor
 
 import prism_compile
-from prism_compile._iteration.rules import RULES
+from prism_compile._rules import RULES
 
 STEPS = (3, 4, 5, 6, 7, 8)
 FUNCTIONS = ("polar", "signm", "sqrtm", "inv_sqrtm")

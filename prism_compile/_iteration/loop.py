@@ -1,162 +1,171 @@
-"""The iteration that every function shares: residual, Krylov blocks, coefficients, update, repeated.
+"""The iteration that every function shares: residual, probe, coefficients, update, repeated.
 
-What differs between the functions, i.e. the residual and the update, is a form (`forms.py`); how the
-polynomial is chosen is a rule (`rules.py`). The loop is unrolled: a graph of fixed length.
+What differs between the functions, i.e. the start, the residual and the update, is a form; how the polynomial
+is chosen is a rule. The loop is unrolled: a graph of fixed length. That `steps_for` runs it too, on the
+form of a known spectrum, is why it knows no matrix product.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from .._options import Options
-from .._results import History
 from . import labels
-from .rules import StepInfo
-from .scaling import frobenius_norm
+from .basis import Basis, Coefficients, polynomial_of
+from .form import Form
+from .linear_algebra import rms_norm
+from .probe import Probe
+from .scaling import frobenius_scaling, schatten_scaling
 from .sketch import sketches
 
 
-class StepPolynomial(NamedTuple):
-    """g(R) = g0 I + W of a step, with W = g1 R + g2 R² formed."""
+class StepInfo(NamedTuple):
+    """What a rule may know of a step besides its probe; all of it is static.
+
+    dtype: of the matrices; squared: as in `Form`.
+    """
 
     step: int
-    residual: Tensor
-    identity: Tensor
-    g0: float | Tensor
-    W: Tensor
-
-    def matrix(self) -> Tensor:
-        """g(R) itself."""
-        return (self.g0 * self.identity + self.W).to(self.W.dtype)
-
-    def times(self, X: Tensor) -> Tensor:
-        """g(R) X."""
-        if self._is_one_matrix():
-            return torch.bmm(self.matrix(), X)
-        return _scaled_add(self.g0, X, self.W, X)
-
-    def after(self, X: Tensor) -> Tensor:
-        """X g(R)."""
-        if self._is_one_matrix():
-            return torch.bmm(X, self.matrix())
-        return _scaled_add(self.g0, X, X, self.W)
-
-    def _is_one_matrix(self) -> bool:
-        # A g0 that is no number would cost a scaled copy of X. In half precision it is worth that: g0 I + W
-        # would round away what W has left near convergence.
-        return isinstance(self.g0, Tensor) and self.W.dtype not in (torch.float16, torch.bfloat16)
+    steps: int
+    p: int
+    degree: int
+    dtype: torch.dtype
+    squared: bool = True
 
 
-class Form(Protocol):
-    """One way to write an iteration: its state, the residual of a state and the update of one."""
+class StepRule(Protocol):
+    """What the loop asks of a rule; `_rules/rule.py` says more."""
 
-    def residual(self, state, identity: Tensor) -> Tensor: ...
+    def margin(self) -> float: ...
 
-    def update(self, state, polynomial: StepPolynomial, last: bool): ...
+    def shift(self, degree: int, dtype: torch.dtype) -> float | None: ...
 
+    @property
+    def probes(self) -> bool: ...
 
-def _scaled_add(g0: float | Tensor, X: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """g0 X + left right. baddbmm adds in the product's accumulator, which halves half-precision error."""
-    if isinstance(g0, Tensor):
-        return torch.baddbmm((g0 * X).to(X.dtype), left, right)
-    return torch.baddbmm(X, left, right, beta=g0)
+    def prepare(self, info: StepInfo, residual: Tensor) -> Any: ...
 
+    def start(self, residual: Tensor) -> Any: ...
 
-def rms_norm(residual: Tensor) -> Tensor:
-    """‖R‖_F/√n of each matrix, `[b]`; no derivative flows through it."""
-    n = residual.shape[-1]
-    return (frobenius_norm(residual.detach()) * (n**-0.5 if n else 0.0))[:, 0, 0]
+    def coefficients(
+        self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
+    ) -> tuple[Coefficients, Any]: ...
 
+    def bound(self, carry: Any, p: int) -> Tensor | None: ...
 
-def _weighted_sum(a: float | Tensor, A: Tensor, b: float | Tensor, B: Tensor) -> Tensor:
-    """a A + b B in as few passes over the matrices as there are, rounded once; a, b are at least float32."""
-    total = a * A + b * B if isinstance(a, Tensor) else torch.add(b * B, A, alpha=a)
-    return total.to(A.dtype)
+    def leading(self, info: StepInfo, chosen: Coefficients, before: Any, after: Any) -> float | Tensor: ...
 
 
-def weighted_powers(
-    g1: float | Tensor, residual: Tensor, g2: float | Tensor, square: Tensor | None, degree: int
-) -> Tensor:
-    """W = g1 R + g2 R²."""
-    if degree == 1:
-        return (g1 * residual).to(residual.dtype)
-    if square is None and not isinstance(g1, Tensor) and not isinstance(g2, Tensor):
-        # One product without a pass over R², and rounded once.
-        return torch.baddbmm(residual, residual, residual, beta=g1, alpha=g2)
-    return _weighted_sum(g1, residual, g2, torch.bmm(residual, residual) if square is None else square)
+class RunOptions(Protocol):
+    """What the loop asks of a call's options."""
+
+    p: int
+    steps: int
+    degree: int
+    rule: StepRule
+    scaling: str
+    sketch_size: int
+    seed: int
+    history: bool
 
 
 class Record(NamedTuple):
-    """What a run leaves besides its result, step by step.
+    """What a run leaves besides its result.
 
-    fitted: the numbers `[b, 1, 1]` that the rule fitted; leading: the leading coefficient; residuals:
-    the norms `[b]` at the start of each step and at the end, only with `options.history`.
+    coefficients: those of each step, as the rule chose them. history: with `options.history` the rms
+    residuals `[b, steps + 1]` at the start of each step and at the end, and the leading coefficients `[b,
+    steps]`.
     """
 
-    fitted: list[tuple[Tensor, ...]]
-    leading: list[float | Tensor]
-    residuals: list[Tensor]
+    coefficients: list[Coefficients]
+    history: tuple[Tensor, ...] = ()
 
 
-def step_info(options: Options, step: int) -> StepInfo:
+def _history(residuals: list[Tensor], leading: list[float | Tensor]) -> tuple[Tensor, Tensor]:
+    first = residuals[0]
+    columns = [a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for a in leading]
+    return torch.stack(residuals, dim=-1), torch.stack(columns, dim=-1)
+
+
+def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool = True) -> StepInfo:
     """What a rule is told of a step."""
-    return StepInfo(step, options.steps, options.p, options.degree)
+    return StepInfo(step, options.steps, options.p, options.degree, dtype, squared)
 
 
-def iterate(form: Form, begin: Callable[[], tuple], options: Options) -> tuple:
-    """Run `options.steps` steps of a form; `(state, bound, Record)`, bound c `[b, 1, 1]` of the scaling.
+def _begin(form: Form, A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Tensor, Basis]:
+    """The scaled state, A's magnitude, the bound and the first basis."""
+    rule = options.rule
+    A, scale = form.prepare(A)
+    # A margin is one of x^(1/p), the bound one of x.
+    margin, shift = rule.margin() ** options.p, rule.shift(options.degree, A.dtype)
+    if options.scaling == "schatten":
+        # Its M² is R² for nothing, also where a rule needs no Q.
+        shift = 0.0 if shift is None and options.degree == 2 else shift
+        M = form.spectrum(A)
+        bound, basis = schatten_scaling(M, form.quadratic(M, 0), form.identity(A), margin, shift)
+        return form.start(A, bound), scale, bound, basis
+    bound = frobenius_scaling(form.frobenius_bound(A), margin)
+    state = form.start(A, bound)
+    return state, scale, bound, _basis(form, state, form.identity(A), shift)
 
-    `begin()` gives the scaled state and its `ScaledSpectrum`, whose residual is the first. It is a function
-    so that no caller's variable keeps the first matrices alive through the run.
-    """
-    steps, degree, rule = options.steps, options.degree, options.rule
+
+def _basis(form: Form, state: Any, identity: Tensor, shift: float | None) -> Basis:
+    residual = form.residual(state, identity)
+    return Basis(identity, residual, None if shift is None else form.quadratic(residual, -shift))
+
+
+def _norm(basis: Basis, bound: Tensor | None) -> Tensor:
+    """The rms residual of the state, from that of the state over u: I - uᵖ(I - R)."""
+    residual = basis.residual.detach()
+    if bound is not None:
+        residual = (bound * residual + (1 - bound) * basis.identity).to(residual.dtype)
+    return rms_norm(residual)
+
+
+def _detached(basis: Basis) -> Basis:
+    """The coefficients are constants to a derivative: what it differentiates is a polynomial in A."""
+    identity, residual, quadratic = basis
+    return Basis(identity, residual.detach(), None if quadratic is None else quadratic.detach())
+
+
+def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, ...], Record]:
+    """Run `options.steps` steps of a form on A; its results, and what the run leaves besides them."""
+    steps, degree, rule, dtype = options.steps, options.degree, options.rule, A.dtype
     with labels.phase("scaling"):
-        state, (bound, residual, square, identity) = begin()
-    count, constants = rule.krylov_count(options.p, degree), None
-    if count:
+        state, scale, bound, basis = _begin(form, A, options)
+    identity, drawn, prepared, carry = basis.identity, None, None, rule.start(basis.residual)
+    if rule.probes:
+        n, device = basis.residual.shape[-1], basis.residual.device
         with labels.phase("sketch"):
-            sketch = sketches(
-                residual.shape[-1], options.sketch_size, steps, options.seed, residual.dtype, residual.device
-            )
-            constants = rule.constants(residual.dtype, residual.device)
-    record, fitted = Record([], [], []), rule.start(residual) if count else ()
+            drawn = sketches(n, options.sketch_size, steps, options.seed, dtype, device)
+            prepared = rule.prepare(step_info(options, 0, dtype, form.squared), basis.residual)
+    coefficients, residuals, leading = [], [], []
     for step in range(steps):
+        info = step_info(options, step, dtype, form.squared)
         with labels.step(step):
             if step > 0:
                 with labels.phase("residual"):
-                    residual = form.residual(state, identity)
-                    square = torch.bmm(residual, residual) if degree == 2 and count else None
+                    basis = _basis(form, state, identity, rule.shift(degree, dtype))
             if options.history:
-                record.residuals.append(rms_norm(residual))
-            info, blocks = step_info(options, step), []
-            if count:
-                # The coefficients are constants to a derivative: what it differentiates is a polynomial in A.
-                known_square = None if square is None else square.detach()
-                with labels.phase("sketch"):
-                    blocks = rule.blocks(info, sketch[step], residual.detach(), known_square, fitted)
+                residuals.append(_norm(basis, rule.bound(carry, options.p)))
+            before = carry
             with labels.phase("fit"):
-                fitted = rule.fit(info, blocks, fitted, constants)
-                coefficients = rule.complete(info, *fitted)
-            record.fitted.append(fitted)
-            record.leading.append(coefficients.leading(degree))
+                probe = None
+                if drawn is not None:
+                    probe = form.probe(_detached(basis), drawn[0][step], drawn[1][step])
+                chosen, carry = rule.coefficients(info, probe, carry, prepared)
+            coefficients.append(chosen)
+            if options.history:
+                leading.append(rule.leading(info, chosen, before, carry))
             with labels.phase("update"):
-                g0, g1, g2 = coefficients
-                W = weighted_powers(g1, residual, g2, square, degree)
-                polynomial = StepPolynomial(step, residual, identity, g0, W)
-                del residual, square, W
+                polynomial = polynomial_of(step, basis, chosen, form.quadratic)
+                # What the next step has no use for must not be kept alive by a name.
+                del basis, probe
                 # The update of the last step may skip what only a further residual would read.
                 last = step == steps - 1 and not options.history
                 state = form.update(state, polynomial, last)
                 del polynomial
     if options.history:
-        record.residuals.append(rms_norm(form.residual(state, identity)))
-    return state, bound, record
-
-
-def history_of(record: Record) -> History:
-    """The record of a run with history, stacked: residual `[b, steps + 1]`, coefficient `[b, steps]`."""
-    first = record.residuals[0]
-    columns = [a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for a in record.leading]
-    return History(torch.stack(record.residuals, dim=-1), torch.stack(columns, dim=-1))
+        residuals.append(rms_norm(form.residual(state, identity)))
+    record = Record(coefficients, _history(residuals, leading) if options.history else ())
+    return form.results(state, scale, bound), record

@@ -6,9 +6,14 @@ import torch
 from torch import Tensor
 
 
+def is_half(dtype: torch.dtype) -> bool:
+    """Whether a type has 16 bits."""
+    return dtype in (torch.float16, torch.bfloat16)
+
+
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype of norms, moments and coefficients of a tensor of this dtype: at least float32."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+    return torch.float32 if is_half(dtype) else dtype
 
 
 def without_autocast(A: Tensor) -> contextlib.AbstractContextManager:

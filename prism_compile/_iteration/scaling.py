@@ -4,25 +4,14 @@ Schatten norms bound the spectral radius ever more tightly: ρ(M)⁴ ≤ ‖M²�
 that the first step needs anyway. Frobenius scaling is the paper's and the peers'.
 """
 
-from typing import NamedTuple
+import math
 
 import torch
 from torch import Tensor
 
-from .._options import Options
+from .basis import Basis
+from .linear_algebra import frobenius_norm
 from .precision import accumulation_dtype
-
-
-class ScaledSpectrum(NamedTuple):
-    """M/c and its residual: `bound` c `[b, 1, 1]`, `residual` R = I - M/c, `square` R² where formed.
-
-    identity: the `[n, n]` one, made once for the whole run.
-    """
-
-    bound: Tensor
-    residual: Tensor
-    square: Tensor | None
-    identity: Tensor
 
 
 def nonzero(scale: Tensor) -> Tensor:
@@ -39,44 +28,38 @@ def magnitude(A: Tensor) -> Tensor:
     if A.shape[-1] == 0 or A.shape[-2] == 0:
         return torch.zeros(A.shape[0], 1, 1, dtype=dtype, device=A.device)
     largest = A.detach().abs().amax(dim=(-2, -1), keepdim=True).to(dtype)
-    return torch.exp2(torch.floor(torch.log2(largest)))
+    # The logarithm of the largest numbers rounds up to an exponent that the type has no power of two for.
+    highest = math.frexp(torch.finfo(dtype).max)[1] - 1
+    return torch.exp2(torch.floor(torch.log2(largest)).clamp(max=highest))
 
 
-def frobenius_norm(A: Tensor) -> Tensor:
-    """‖A‖_F of each matrix, `[b, 1, 1]`, accumulated in at least float32; a constant to derivatives."""
-    dtype = accumulation_dtype(A.dtype)
-    return torch.linalg.vector_norm(A.detach(), dim=(-2, -1), keepdim=True, dtype=dtype)
+def _with_room(bound: Tensor, margin: float) -> Tensor:
+    """Rank one attains the bound: a few ulps keep its scaled eigenvalue from rounding past one."""
+    return bound * (margin * (1 + 8 * torch.finfo(bound.dtype).eps))
 
 
-def identity_like(A: Tensor) -> Tensor:
-    """The n×n identity of A's dtype and device, for `A: [..., n]`."""
-    n = A.shape[-1]
-    if not torch.compiler.is_compiling():
-        return torch.eye(n, dtype=A.dtype, device=A.device)
-    # Inductor does not vectorise eye's comparison of integers, nor then what it fuses with it.
-    index = torch.arange(n, dtype=torch.float32, device=A.device)
-    return (index[:, None] == index).to(A.dtype)
+def frobenius_scaling(norm: Tensor, margin: float) -> Tensor:
+    """The bound that a Frobenius norm gives, `[b, 1, 1]`."""
+    return _with_room(norm, margin)
 
 
-def scale_spectrum(M: Tensor, options: Options, frobenius_bound: Tensor) -> ScaledSpectrum:
-    """Bound the spectral radius of M and form the residual of M/c and, for degree 2, its square.
+def schatten_scaling(
+    M: Tensor, squared: Tensor, identity: Tensor, margin: float, shift: float | None
+) -> tuple[Tensor, Basis]:
+    """A bound c on the spectral radius of M `[b, n, n]`, and the first basis, that of M/c.
 
-    M: `[b, n, n]`, eigenvalues ≥ 0; frobenius_bound: the bound used by `scaling="frobenius"`. The square
-    costs no product beyond M².
+    shift: as in `basis.py`, None for a basis without Q. The basis costs no product beyond M².
     """
-    needs_square = options.degree == 2
-    schatten = options.scaling == "schatten"
-    squared = torch.bmm(M, M) if needs_square or schatten else None
-    bound = frobenius_norm(squared) ** 0.5 if schatten else frobenius_bound
-    # A rule's margin is one of singular values, the bound one of their squares.
-    margin = options.rule.margin**2
-    # Rank one attains the bound: a few ulps keep its scaled eigenvalue from rounding past one.
-    bound = bound * (margin * (1 + 8 * torch.finfo(bound.dtype).eps))
-    shrink = (1 / nonzero(bound)).to(M.dtype)
-    identity = identity_like(M)
+    bound = _with_room(frobenius_norm(squared) ** 0.5, margin)
+    shrink = 1 / nonzero(bound)
+    # In half precision too in float32 until the end: R and R² from scales that were rounded apart would not
+    # belong to one spectrum, and a first step multiplies the difference by up to 20.
     scaled = M * shrink
     residual = identity - scaled
-    if not needs_square:
-        return ScaledSpectrum(bound, residual, None, identity)
-    square = residual - scaled + squared * shrink * shrink
-    return ScaledSpectrum(bound, residual, square, identity)
+    if shift is None:
+        return bound, Basis(identity, residual.to(M.dtype), None)
+    # R² - shift·R, without the difference of the two where shift is one.
+    quadratic = squared * (shrink * shrink) - scaled
+    if shift != 1:
+        quadratic = quadratic + (1 - shift) * residual
+    return bound, Basis(identity, residual.to(M.dtype), quadratic.to(M.dtype))

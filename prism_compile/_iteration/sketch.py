@@ -29,17 +29,18 @@ def hashed_words(n: int, sketch_size: int, block: int, seed: int, device: torch.
 
 def sketches(
     n: int, sketch_size: int, steps: int, seed: int, dtype: torch.dtype, device: torch.device
-) -> list[Tensor]:
-    """The sign sketches of a run, one `[sketch_size, n]` with entries ±1 for each step.
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The sign sketches S of a run, one for each step, as [S; 0] and as [0; S], `[2·sketch_size, n]` each.
 
-    Bit k of a hashed word serves step k, so that one hash lasts 32 steps.
+    Bit k of a hashed word serves step k, so that one hash lasts 32 steps. The zeros let one product give S
+    and its image, see `probe.py`; that they are made here, for all steps, spares a kernel a step.
     """
-    words = [
-        hashed_words(n, sketch_size, block, seed, device) for block in range(-(-steps // _STEPS_PER_HASH))
-    ]
     signs = []
-    for step in range(steps):
-        block, bit = divmod(step, _STEPS_PER_HASH)
-        signs.append((1 - 2 * ((words[block] >> bit) & 1)).to(dtype))
-    # Inductor keeps a stack in memory, made by one kernel; single sketches it would compute anew at each use.
-    return list(torch.stack(signs).unbind())
+    for first in range(0, steps, _STEPS_PER_HASH):
+        words = hashed_words(n, sketch_size, first // _STEPS_PER_HASH, seed, device)
+        bits = torch.arange(min(_STEPS_PER_HASH, steps - first), device=device)[:, None, None]
+        signs.append(1 - 2 * ((words >> bits) & 1))
+    S = (signs[0] if len(signs) == 1 else torch.cat(signs)).to(dtype)
+    # One tensor of rows 0, S, 0 holds both.
+    rows = torch.nn.functional.pad(S, (0, 0, sketch_size, sketch_size))
+    return rows[:, sketch_size:].unbind(), rows[:, : 2 * sketch_size].unbind()

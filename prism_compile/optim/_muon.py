@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from .._arguments import DTYPES
-from .._iteration.rules import RULES
-from .._options import check_integer, options_for
+from .._interface.arguments import DTYPES
+from .._interface.options import check_integer, options_for
+from .._rules import RULES
 from ._matrices import Update, matrices_of
 from ._orthogonalise import Kind, Orthogonaliser, Settings, Source
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._iteration.scaling import identity_like
+from .._inverse_root import inv_root
+from .._iteration.linear_algebra import identity_like
 from .._planning import steps_for
-from .._roots import inv_root
 from ._graphs import compiled_apart
 
 SOLVERS = ("prism", "eigh")

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from .._options import check_integer, check_name
+from .._interface.options import check_integer, check_name
 from ._grafting import GRAFTS
 from ._root_solvers import SOLVERS
 

@@ -14,21 +14,25 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ._iteration.loop import Record, step_info
-from ._iteration.precision import without_autocast
-from ._iteration.rules import frozen
-from ._options import Options
+from .._iteration.basis import Coefficients
+from .._iteration.loop import Record, step_info
+from .._iteration.precision import without_autocast
+from .._rules import frozen
+from .options import Options
 
 
-def _per_step(fitted: Sequence[Tensor], options: Options) -> list[tuple[Tensor, ...]]:
-    """The flat fitted numbers, grouped by step."""
-    count = options.rule.fitted_count
-    return [tuple(fitted[k * count : (k + 1) * count]) for k in range(options.steps)]
+def _per_step(free: Sequence[Tensor], options: Options, dtype: torch.dtype) -> list[Coefficients]:
+    """All coefficients of each step, from the flat list of those that depend on A."""
+    rule, count = options.rule, options.rule.free_count
+    return [
+        rule.complete(step_info(options, k, dtype), *free[k * count : (k + 1) * count])
+        for k in range(options.steps)
+    ]
 
 
-def _push(solve: Callable, options: Options, A: Tensor, fitted: Sequence[Tensor], direction: Tensor) -> tuple:
-    """Df(A)[direction] of each result, with the fitted numbers of an earlier run."""
-    rule = frozen(options.rule, _per_step(fitted, options))
+def _push(solve: Callable, options: Options, A: Tensor, free: Sequence[Tensor], direction: Tensor) -> tuple:
+    """Df(A)[direction] of each result, with the coefficients of an earlier run."""
+    rule = frozen(options.rule, _per_step(free, options, A.dtype))
     again = options._replace(rule=rule, history=False)
     with without_autocast(A):
         return torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
@@ -43,35 +47,38 @@ def _renamed(A: Tensor) -> Tensor:
     return A * 0.5 * 2 if torch.compiler.is_compiling() else A
 
 
+def _free(record: Record) -> list[Tensor]:
+    """The coefficients of a run that depend on A, in one list."""
+    return [number for step in record.coefficients for number in step if isinstance(number, Tensor)]
+
+
 class _DualGradient(torch.autograd.Function):
-    """forward(A, solve, options, square) -> results, fitted numbers, residuals, all in one tuple."""
+    """forward(A, solve, options, square) -> results, free coefficients, history, all in one tuple."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(A: Tensor, solve: Callable, options: Options, square: bool) -> tuple[Tensor, ...]:
-        parts, record = solve(A, options)
-        fitted = [number for step in record.fitted for number in step]
-        return (*parts, *fitted, *record.residuals)
+        results, record = solve(A, options)
+        return (*results, *_free(record), *record.history)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
         A, ctx.solve, ctx.options, ctx.square = inputs
-        fitted = ctx.options.steps * ctx.options.rule.fitted_count
-        residuals = ctx.options.steps + 1 if ctx.options.history else 0
-        ctx.results = len(output) - fitted - residuals
-        ctx.constants = fitted + residuals
+        results, free, _ = _parts(output, ctx.options)
+        ctx.results, ctx.constants = len(results), len(output) - len(results)
         ctx.mark_non_differentiable(*output[ctx.results :])
-        ctx.save_for_backward(A, *output[ctx.results : ctx.results + fitted])
-        ctx.save_for_forward(A, *output[ctx.results : ctx.results + fitted])
+        ctx.save_for_backward(A, *free)
+        ctx.save_for_forward(A, *free)
 
     @staticmethod
     def backward(ctx, *gradients):
-        A, *fitted = ctx.saved_tensors
+        A, *free = ctx.saved_tensors
         total = None
         for index, gradient in enumerate(gradients[: ctx.results]):
-            direction = gradient.transpose(-1, -2) if ctx.square else gradient
-            pushed = _push(ctx.solve, ctx.options, _renamed(A), fitted, direction)[index]
+            # A tangent laid out unlike A has no place where sizes are symbolic.
+            direction = (gradient.transpose(-1, -2) if ctx.square else gradient).contiguous()
+            pushed = _push(ctx.solve, ctx.options, _renamed(A), free, direction)[index]
             pushed = pushed.transpose(-1, -2) if ctx.square else pushed
             total = pushed if total is None else total + pushed
         return total, None, None, None
@@ -82,9 +89,17 @@ class _DualGradientBothModes(_DualGradient):
 
     @staticmethod
     def jvp(ctx, tangent, *_):
-        A, *fitted = ctx.saved_tensors
-        pushed = _push(ctx.solve, ctx.options, A, fitted, tangent)
+        A, *free = ctx.saved_tensors
+        pushed = _push(ctx.solve, ctx.options, A, free, tangent)
         return (*pushed, *[None] * ctx.constants)
+
+
+def _parts(outputs: tuple[Tensor, ...], options: Options) -> tuple[tuple[Tensor, ...], ...]:
+    """Results, free coefficients and history in a tuple of all three."""
+    history = 2 if options.history else 0
+    end = len(outputs) - history
+    start = end - options.steps * options.rule.free_count
+    return outputs[:start], outputs[start:end], outputs[end:]
 
 
 def solve_with_dual_gradient(
@@ -95,13 +110,5 @@ def solve_with_dual_gradient(
     solve: returns a tuple of tensors and a Record; square: whether its vector-Jacobian product transposes.
     """
     function = _DualGradient if torch.compiler.is_compiling() else _DualGradientBothModes
-    outputs = function.apply(A, solve, options, square)
-    residual_count = options.steps + 1 if options.history else 0
-    fitted_count = options.steps * options.rule.fitted_count
-    parts = len(outputs) - residual_count - fitted_count
-    fitted = _per_step(outputs[parts : parts + fitted_count], options)
-    leading = [
-        options.rule.complete(step_info(options, step), *numbers).leading(options.degree)
-        for step, numbers in enumerate(fitted)
-    ]
-    return outputs[:parts], Record(fitted, leading, list(outputs[parts + fitted_count :]))
+    results, free, history = _parts(function.apply(A, solve, options, square), options)
+    return results, Record(_per_step(free, options, A.dtype), history)

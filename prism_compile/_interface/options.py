@@ -3,7 +3,7 @@
 from operator import index
 from typing import NamedTuple
 
-from ._iteration.rules import RULES, Rule
+from .._rules import RULES, Rule
 
 SCALINGS = ("schatten", "frobenius")
 GRADIENTS = ("unrolled", "dual")
@@ -46,6 +46,11 @@ def check_name(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
+def default_rule(degree: int) -> str:
+    """The rule that None stands for."""
+    return "adaptive" if degree == 2 else "prism"
+
+
 def check_rule(rule: object, p: int, degree: int) -> Rule:
     """The rule of that name, if it serves this p and degree."""
     check_name("rule", rule, tuple(RULES))
@@ -65,7 +70,7 @@ def options_for(
     p: int,
     steps: int,
     degree: int,
-    rule: str,
+    rule: str | None,
     scaling: str | None,
     sketch_size: int,
     seed: int,
@@ -75,11 +80,13 @@ def options_for(
 ) -> Options:
     """Check the shared options for an iteration of order p; `form` is of polar factors only.
 
+    rule: None is the default of every function, "adaptive", or "prism" for degree 1.
+
     Raises TypeError or ValueError naming the argument, what it was and what is allowed.
     """
     steps = check_integer("steps", steps, 1)
     degree = check_degree(degree)
-    found = check_rule(rule, p, degree)
+    found = check_rule(default_rule(degree) if rule is None else rule, p, degree)
     if scaling is None:
         scaling = found.scaling
     check_name("scaling", scaling, SCALINGS)

@@ -1,86 +1,81 @@
-"""Square roots and inverse roots of symmetric (semi)definite matrices."""
+"""Square root and inverse square root of symmetric (semi)definite matrices."""
 
 from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor
 
-from ._arguments import check_damping, check_matrix
-from ._export import exported_as_op
-from ._iteration.forms import CoupledForm, CoupledState, RootForm, RootState
-from ._iteration.loop import Record, iterate
-from ._iteration.scaling import (
-    ScaledSpectrum,
-    frobenius_norm,
-    identity_like,
-    magnitude,
-    nonzero,
-    scale_spectrum,
-)
-from ._options import Options, check_integer, options_for
-from ._results import History, SqrtPair
-from ._run import run_on_batch
+from ._interface.arguments import check_damping, check_matrix
+from ._interface.damping import damped
+from ._interface.op import exported_as_op
+from ._interface.options import options_for
+from ._interface.results import History, SqrtPair
+from ._interface.run import run_on_batch
+from ._iteration.basis import Polynomial
+from ._iteration.form import Form
+from ._iteration.linear_algebra import frobenius_norm, identity_minus
+from ._iteration.scaling import nonzero
 
 
-def _damp(A: Tensor, eps: float) -> Tensor:
-    """A + eps·tr(A)/n·I."""
-    if eps == 0:
+class CoupledState(NamedTuple):
+    """X → (A/c)^(1/2) and Y → (A/c)^(-1/2); None stands for the identity, or for one not wanted."""
+
+    X: Tensor | None
+    Y: Tensor | None
+
+
+class CoupledForm(Form):
+    """X ← X g(R), Y ← g(R) Y, R = I - YX, from X = A/c, Y = I; `wants` names the roots the caller reads.
+
+    The order of the factors matters: the iteration is stable as written and not in others (Higham, Functions
+    of Matrices, ch. 6).
+    """
+
+    squared = False
+
+    def __init__(self, wants: tuple[str, ...]):
+        self.wants = wants
+
+    def spectrum(self, A: Tensor) -> Tensor:
         return A
-    n = max(A.shape[-1], 1)
-    mean = (A.diagonal(dim1=-2, dim2=-1) / n).sum(dim=-1)[:, None, None]
-    return A + eps * mean * identity_like(A)
 
+    def frobenius_bound(self, A: Tensor) -> Tensor:
+        return frobenius_norm(A)
 
-def _scaled(A: Tensor, scale: Tensor, options: Options) -> tuple[Tensor, ScaledSpectrum]:
-    """A/c and its spectrum, A divided by its magnitude `scale` first."""
-    A = A / nonzero(scale)
-    spectrum = scale_spectrum(A, options, frobenius_bound=frobenius_norm(A))
-    return A / nonzero(spectrum.bound), spectrum
+    def start(self, A: Tensor, bound: Tensor) -> CoupledState:
+        return CoupledState(A / nonzero(bound), None)
 
+    def residual(self, state: CoupledState, identity: Tensor) -> Tensor:
+        return identity - state.X if state.Y is None else identity_minus(identity, state.Y, state.X)
 
-def _solve_sqrt(A: Tensor, options: Options, wants: tuple[str, ...]) -> tuple[tuple[Tensor, ...], Record]:
-    scale = magnitude(A)
+    def update(self, state: CoupledState, polynomial: Polynomial, last: bool) -> CoupledState:
+        X = Y = None
+        if not last or "sqrt" in self.wants:
+            X = polynomial.after(state.X)
+        if not last or "inv_sqrt" in self.wants:
+            Y = polynomial.matrix() if state.Y is None else polynomial.times(state.Y)
+        return CoupledState(X, Y)
 
-    def begin() -> tuple[CoupledState, ScaledSpectrum]:
-        M, spectrum = _scaled(A, scale, options)
-        return CoupledState(M, None), spectrum
-
-    (X, Y), bound, record = iterate(CoupledForm(wants), begin, options)
-    # A zero matrix has scale 0: its square root is 0, its inverse square root not finite.
-    root = scale.sqrt() * nonzero(bound).sqrt()
-    sqrt = (X * root,) if "sqrt" in wants else ()
-    inv_sqrt = (Y / root,) if "inv_sqrt" in wants else ()
-    return sqrt + inv_sqrt, record
-
-
-def _solve_inverse_root(A: Tensor, options: Options) -> tuple[tuple[Tensor], Record]:
-    scale = magnitude(A)
-
-    def begin() -> tuple[RootState, ScaledSpectrum]:
-        M, spectrum = _scaled(A, scale, options)
-        return RootState(None, M), spectrum
-
-    (X, _), bound, record = iterate(RootForm(options.p), begin, options)
-    exponent = -1 / options.p
-    return (X * scale**exponent * nonzero(bound) ** exponent,), record
-
-
-_solve_sqrtm = partial(_solve_sqrt, wants=("sqrt",))
-_solve_inv_sqrtm = partial(_solve_sqrt, wants=("inv_sqrt",))
-_solve_sqrtm_pair = partial(_solve_sqrt, wants=SqrtPair._fields)
+    def results(self, state: CoupledState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
+        # A zero matrix has magnitude 0: its square root is 0, its inverse square root not finite.
+        root = magnitude.sqrt() * nonzero(bound).sqrt()
+        sqrt = (state.X * root,) if "sqrt" in self.wants else ()
+        inv_sqrt = (state.Y / root,) if "inv_sqrt" in self.wants else ()
+        return sqrt + inv_sqrt
 
 
 def _pair(A: Tensor, sqrt: Tensor, inv_sqrt: Tensor) -> SqrtPair:
     return SqrtPair(sqrt, inv_sqrt)
 
 
-@exported_as_op
+@exported_as_op()
 def sqrtm(
     A: Tensor,
     *,
     eps: float = 0.0,
     steps: int = 10,
     degree: int = 2,
-    rule: str = "prism",
+    rule: str | None = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -120,17 +115,17 @@ def sqrtm(
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     check_damping(eps)
-    return run_on_batch(_solve_sqrtm, A, options, prepare=partial(_damp, eps=eps))
+    return run_on_batch(lambda *_: CoupledForm(("sqrt",)), A, options, prepare=partial(damped, eps=eps))
 
 
-@exported_as_op
+@exported_as_op()
 def inv_sqrtm(
     A: Tensor,
     *,
     eps: float = 0.0,
     steps: int = 10,
     degree: int = 2,
-    rule: str = "prism",
+    rule: str | None = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -170,17 +165,17 @@ def inv_sqrtm(
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     check_damping(eps)
-    return run_on_batch(_solve_inv_sqrtm, A, options, prepare=partial(_damp, eps=eps))
+    return run_on_batch(lambda *_: CoupledForm(("inv_sqrt",)), A, options, prepare=partial(damped, eps=eps))
 
 
-@exported_as_op
+@exported_as_op()
 def sqrtm_pair(
     A: Tensor,
     *,
     eps: float = 0.0,
     steps: int = 10,
     degree: int = 2,
-    rule: str = "prism",
+    rule: str | None = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -219,58 +214,6 @@ def sqrtm_pair(
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     check_damping(eps)
-    return run_on_batch(_solve_sqrtm_pair, A, options, prepare=partial(_damp, eps=eps), finish=_pair)
-
-
-@exported_as_op
-def inv_root(
-    A: Tensor,
-    p: int,
-    *,
-    eps: float = 0.0,
-    steps: int = 10,
-    degree: int = 2,
-    rule: str = "prism",
-    scaling: str | None = None,
-    sketch_size: int = 8,
-    seed: int = 0,
-    gradient: str = "unrolled",
-    history: bool = False,
-) -> Tensor | tuple[Tensor, History]:
-    """Inverse p-th root of a symmetric positive definite matrix.
-
-    A^(-1/p), by the coupled inverse Newton iteration X ← X g(R), M ← g(R)^p M, R = I - M.
-
-    Args:
-        A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
-            precision is computed in float32).
-        p: order of the root, an int ≥ 1.
-        eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        rule: as in `polar`, but "prism" by default; tables and "adaptive" serve p = 2 only.
-        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
-
-    Returns:
-        A^(-1/p) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
-        residual that stays above 0 or as NaN; a zero matrix gives non-finite values.
-
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
-
-    Cost: steps·(2 + k) - k - 1 products of n·n·n, where k is the products of g(R)^p M: p for odd p,
-        s + p/2^s for p with s factors of two (degree=1: one fewer in each step but, with Schatten
-        scaling, the first).
-
-    Source: Yang et al., arXiv 2601.22137, Part I; Guo and Higham, SIAM J. Matrix Anal. 28 (2006).
-
-    Example:
-        >>> import torch, prism_compile
-        >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-        >>> Z = prism_compile.inv_root(A, 4)
-        >>> torch.allclose(torch.linalg.matrix_power(Z, 4) @ A, torch.eye(2), atol=1e-4)
-        True
-    """
-    p = check_integer("p", p, 1)
-    options = options_for(p, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
-    check_matrix(A, square=True)
-    check_damping(eps)
-    return run_on_batch(_solve_inverse_root, A, options, prepare=partial(_damp, eps=eps))
+    return run_on_batch(
+        lambda *_: CoupledForm(SqrtPair._fields), A, options, prepare=partial(damped, eps=eps), finish=_pair
+    )

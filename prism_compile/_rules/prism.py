@@ -1,4 +1,4 @@
-"""The one-coefficient fit: minimise a sketched residual norm over an interval, without a branch.
+"""The paper's rule: one coefficient a step, which minimises the sketched norm of the next residual.
 
     α = argmin ‖S h(R; α)‖_F²,  α in [c_d, UPPER[d]·c_d],  h(r; α) = 1 - (1 - r) g(r; α)^p
 
@@ -7,15 +7,75 @@ sums of the inner products ⟨S w_i(R), S w_j(R)⟩. All constants are Python nu
 not survive the decomposition of an exported op. Source: arXiv 2601.22137, Part II.
 """
 
+from fractions import Fraction
+from math import comb
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from . import labels
-from .polynomials import free_width, residual_rows, taylor_coefficients
-from .precision import accumulation_dtype
+from .._iteration import labels
+from .._iteration.basis import Coefficients
+from .._iteration.constants import traced_constant
+from .._iteration.loop import StepInfo
+from .._iteration.precision import accumulation_dtype
+from .._iteration.probe import Probe
+from .rule import Rule
+from .taylor import Polynomial, completed, taylor_coefficients, taylor_polynomial
 
+# The fitted coefficient is sought in [c_d, UPPER[d] * c_d]. For p = 2 these are the paper's intervals
+# [1/2, 1] and [3/8, 29/20].
+UPPER = {1: Fraction(2), 2: Fraction(58, 15)}
 _GRID = 32
 _NEWTON_STEPS = 2
+
+
+@traced_constant
+def free_width(p: int, degree: int) -> float:
+    """Length of the interval that the fitted coefficient is sought in."""
+    return float((UPPER[degree] - 1) * taylor_polynomial(p, degree)[degree])
+
+
+def multiply(a: Polynomial, b: Polynomial) -> Polynomial:
+    product = [Fraction(0)] * (len(a) + len(b) - 1)
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            product[i + j] += x * y
+    return tuple(product)
+
+
+def power(a: Polynomial, exponent: int) -> Polynomial:
+    result: Polynomial = (Fraction(1),)
+    for _ in range(exponent):
+        result = multiply(result, a)
+    return result
+
+
+def residual_map(p: int, degree: int) -> tuple[Polynomial, ...]:
+    """Polynomials w_0 … w_p in r with h(r; c_d + δ) = Σ_k δ^k w_k(r).
+
+    h(r; α) = 1 - (1 - r) g(r; α)^p is the residual after a step with the polynomial
+    g(r; α) = Σ_{j<d} c_j r^j + α r^d. Expanding about the Taylor coefficient makes the vanishing low
+    powers of r exact zeros, so nothing cancels in floating point near convergence.
+    Each w_k has degree·p + 2 coefficients.
+    """
+    taylor = taylor_polynomial(p, degree)
+    length = degree * p + 2
+    rows = []
+    for k in range(p + 1):
+        row = [Fraction(0)] * (degree * k)
+        row += multiply((Fraction(-1), Fraction(1)), power(taylor, p - k))
+        row = [comb(p, k) * x for x in row] + [Fraction(0)] * (length - len(row))
+        if k == 0:
+            row[0] += 1
+        rows.append(tuple(row))
+    return tuple(rows)
+
+
+@traced_constant
+def residual_rows(p: int, degree: int) -> tuple[tuple[float, ...], ...]:
+    """`residual_map` in floating point."""
+    return tuple(tuple(map(float, row)) for row in residual_map(p, degree))
 
 
 def _combination(row: tuple[float, ...], blocks: list[Tensor]) -> Tensor:
@@ -85,18 +145,27 @@ def fit_coefficient(blocks: list[Tensor], p: int, degree: int) -> Tensor:
     return taylor + shift
 
 
-def fit_scalar(residuals: list[float], p: int, degree: int) -> float:
-    """The fit for a known spectrum of residuals, in plain Python."""
-    rows = residual_rows(p, degree)
-    responses = [[sum(c * r**j for j, c in enumerate(row)) for row in rows] for r in residuals]
-    loss = [0.0] * (2 * p + 1)
-    for response in responses:
-        for i, x in enumerate(response):
-            for j, y in enumerate(response):
-                loss[i + j] += x * y
-    width, cells = free_width(p, degree), 64 * _GRID
+class PrismRule(Rule):
+    """One fitted coefficient."""
 
-    def value(k: int) -> float:
-        return sum(c * (k * width / cells) ** s for s, c in enumerate(loss))
+    probes = True
+    free_count = 1
 
-    return taylor_coefficients(p, degree)[degree] + min(range(cells + 1), key=value) * width / cells
+    def shift(self, degree: int, dtype: torch.dtype) -> float | None:
+        return 0.0 if degree == 2 else None
+
+    def coefficients(
+        self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
+    ) -> tuple[Coefficients, Any]:
+        blocks = probe.powers(info.degree * info.p + 2)
+        return self.complete(info, fit_coefficient(blocks, info.p, info.degree)), None
+
+    def complete(self, info: StepInfo, *free: Tensor) -> Coefficients:
+        return completed(info, free[0])
+
+    def growth(self, info: StepInfo) -> float:
+        highest = taylor_coefficients(info.p, info.degree)[info.degree] + free_width(info.p, info.degree)
+        return sum(completed(info, highest))
+
+
+RULE = PrismRule("prism", "Yang et al., arXiv 2601.22137")

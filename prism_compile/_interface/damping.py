@@ -1,0 +1,14 @@
+"""Damping of symmetric matrices."""
+
+from torch import Tensor
+
+from .._iteration.linear_algebra import identity_like
+
+
+def damped(A: Tensor, eps: float) -> Tensor:
+    """A + eps·tr(A)/n·I."""
+    if eps == 0:
+        return A
+    n = max(A.shape[-1], 1)
+    mean = (A.diagonal(dim1=-2, dim2=-1) / n).sum(dim=-1)[:, None, None]
+    return A + eps * mean * identity_like(A)

@@ -1,0 +1,162 @@
+"""`torch.ops.prism.*`: one decorator makes a function an operator too.
+
+The ops are CompositeImplicitAutograd: an export keeps each as one node, while Inductor and AOTInductor
+compile through its body, every derivative is that of the body, and nothing needs a fake kernel.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .._iteration.labels import function as label
+from .results import History, PolarFactors, SqrtPair
+
+# The registrations last as long as this object does.
+LIBRARY = torch.library.Library("prism", "DEF")
+NAMES: list[str] = []
+
+_TYPES = {Tensor: "Tensor", int: "int", float: "float", str: "str", str | None: "str?"}
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _schema_argument(parameter: inspect.Parameter) -> str:
+    default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+    return f"{_TYPES[parameter.annotation]} {parameter.name}{default}"
+
+
+def schema_of(function: Callable) -> tuple[str, type]:
+    """The op's schema from a function's signature, without `history`, and the type of its result."""
+    signature = inspect.signature(function)
+    parameters = [p for p in signature.parameters.values() if p.name != "history"]
+    keyword_only = [p.kind is p.KEYWORD_ONLY for p in parameters].index(True)
+    words = [_schema_argument(p) for p in parameters]
+    words.insert(keyword_only, "*")
+    # Tensor | tuple[Tensor, History]: the second is with a history, which the op does not have.
+    result = get_args(signature.return_annotation)[0]
+    returns = "Tensor" if result is Tensor else f"({', '.join(f'Tensor {name}' for name in result._fields)})"
+    return f"{function.__name__}({', '.join(words)}) -> {returns}", result
+
+
+def _vmap_rule(name: str, result: type) -> Callable:
+    """The ops are batched: a mapped dimension is one more leading dimension."""
+
+    def rule(info, in_dims, A: Tensor, *arguments, **options):
+        mapped = getattr(torch.ops.prism, name)(A.movedim(in_dims[0], 0), *arguments, **options)
+        return mapped, 0 if result is Tensor else (0,) * len(result._fields)
+
+    return rule
+
+
+def _implementation(function: Callable, symbolic: Callable | None) -> Callable:
+    """The function behind its front, which would only call the op again."""
+    name = function.__name__
+
+    @wraps(function)
+    def run(A: Tensor, *arguments, **options):
+        _key_compile_cache()
+        # Inside an op torch.func finds no kernel for a custom autograd function.
+        if options.get("gradient") == "dual" and torch._C._are_functorch_transforms_active():
+            raise RuntimeError(
+                f"torch.ops.prism.{name} with gradient='dual' has no torch.func transforms: "
+                f"call prism_compile.{name}, or gradient='unrolled'"
+            )
+        if symbolic is not None and any(isinstance(size, torch.SymInt) for size in A.shape[-2:]):
+            options = symbolic(A, options)
+        with label(name):
+            return function(A, *arguments, **options)
+
+    return run
+
+
+def exported_as_op(symbolic: Callable | None = None) -> Callable[[Function], Function]:
+    """Register a function of a matrix A as the op of its name, and have `torch.export` record calls as that.
+
+    Everything else, `torch.compile` included, runs the function itself: traced through, its real body is
+    part of the compile cache's key. A history is no output of the op, so such a call is inlined.
+
+    symbolic: what to make of the options where the op is traced for matrices of symbolic size,
+        `(A, options) -> options`.
+    """
+
+    def decorate(function: Function) -> Function:
+        name = function.__name__
+        schema, result_type = schema_of(function)
+        LIBRARY.define(schema)
+        LIBRARY.impl(name, _implementation(function, symbolic), "CompositeImplicitAutograd")
+        torch.library.register_vmap(f"prism::{name}", _vmap_rule(name, result_type), lib=LIBRARY)
+        NAMES.append(name)
+
+        @wraps(function)
+        def front(*arguments, **options):
+            if torch.compiler.is_exporting() and not options.get("history", False):
+                options.pop("history", None)
+                result = getattr(torch.ops.prism, name)(*arguments, **options)
+                return result if result_type is Tensor else result_type(*result)
+            with label(name):
+                return function(*arguments, **options)
+
+        return front
+
+    return decorate
+
+
+def _source_digest() -> str:
+    """A hash of this package's source."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _key_compile_cache() -> None:
+    """Make the source part of the compile cache's key, once a graph is traced that calls an op.
+
+    Such a graph holds only the op's name, so that Inductor's cache on disk would serve code of an older body
+    after an upgrade. Graphs of the functions hold their bodies and need no key.
+    """
+    tag = torch.compiler.config.cache_key_tag
+    if "prism_compile=" not in tag and torch._C._len_torch_dispatch_stack() > 0:
+        torch.compiler.config.cache_key_tag = f"{tag} prism_compile={_source_digest()}".strip()
+
+
+# Let exported programs that return the named tuples be saved.
+for _result in (History, PolarFactors, SqrtPair):
+    pytree._register_namedtuple(_result, serialized_type_name=f"prism_compile.{_result.__name__}")
+
+
+def keep_ops(*names: str) -> dict:
+    """A decomposition table that keeps `prism` ops whole: for `ExportedProgram.run_decompositions`.
+
+    Args:
+        names: the ops to keep, all by default.
+
+    Returns:
+        torch's default export decompositions without those ops.
+
+    Raises:
+        ValueError: a name is no op of this library.
+
+    Example:
+        >>> import torch, prism_compile
+        >>> class Whiten(torch.nn.Module):
+        ...     def forward(self, A):
+        ...         return prism_compile.inv_sqrtm(A)
+        >>> program = torch.export.export(Whiten(), (torch.eye(3),))
+        >>> kept = program.run_decompositions(prism_compile.keep_ops("inv_sqrtm"))
+        >>> [str(n.target) for n in kept.graph.nodes if n.op == "call_function"]
+        ['prism.inv_sqrtm.default']
+    """
+    for name in names:
+        if name not in NAMES:
+            raise ValueError(f"names must be among {', '.join(map(repr, NAMES))}, got {name!r}")
+    table = torch.export.default_decompositions()
+    for name in names or NAMES:
+        table.pop(getattr(torch.ops.prism, name).default, None)
+    return table

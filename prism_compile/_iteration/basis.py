@@ -1,0 +1,86 @@
+"""What a step's polynomial is written in, and the polynomial.
+
+    g(R) = g0 I + g1 R + g2 Q,      Q = R² - shift·R
+
+With shift 0 Q is R², the basis of the rules that expand about R = 0. With a shift it is one library product
+too, and such that the second Chebyshev polynomial of a multiple of I - R is a multiple of Q plus one of I:
+all Chebyshev polynomials come from R and Q, which keep their digits near convergence, as 2R - I would not.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Coefficients(NamedTuple):
+    """g0, g1, g2; each a number or a `[b, 1, 1]` tensor. g2 is 0 for degree 1."""
+
+    g0: float | Tensor
+    g1: float | Tensor
+    g2: float | Tensor
+
+
+class Basis(NamedTuple):
+    """I `[n, n]`, R `[b, n, n]` and Q, which is None where no product has formed it."""
+
+    identity: Tensor
+    residual: Tensor
+    quadratic: Tensor | None
+
+
+def quadratic_of(R: Tensor, linear: float, square: float = 1) -> Tensor:
+    """linear·R + square·R², one product."""
+    if linear == 0 and square == 1:
+        return torch.bmm(R, R)
+    return torch.baddbmm(R, R, R, beta=linear, alpha=square)
+
+
+class Polynomial(NamedTuple):
+    """g(R) = base·I + W of a step; base is a number."""
+
+    step: int
+    identity: Tensor
+    residual: Tensor
+    base: float
+    W: Tensor
+
+    def matrix(self) -> Tensor:
+        """g(R) itself."""
+        return torch.add(self.W, self.identity, alpha=self.base)
+
+    def times(self, X: Tensor) -> Tensor:
+        """g(R) X."""
+        # baddbmm adds in the product's accumulator, which halves half-precision error.
+        return torch.baddbmm(X, self.W, X, beta=self.base)
+
+    def after(self, X: Tensor) -> Tensor:
+        """X g(R)."""
+        return torch.baddbmm(X, X, self.W, beta=self.base)
+
+
+def _sum(terms: list[tuple[float | Tensor, Tensor]]) -> Tensor:
+    """Σ a_i A_i in as few passes over the matrices as there are; tensors a_i are at least float32."""
+    (a, A), *rest = terms
+    total = a * A
+    for a, A in rest:
+        total = total + a * A if isinstance(a, Tensor) else torch.add(total, A, alpha=a)
+    return total
+
+
+def polynomial_of(
+    step: int, basis: Basis, coefficients: Coefficients, quadratic: Callable[..., Tensor] = quadratic_of
+) -> Polynomial:
+    """The polynomial of a step, with its matrix W formed; quadratic: `quadratic_of` in the form's algebra."""
+    identity, R, Q = basis
+    g0, g1, g2 = coefficients
+    if Q is None and not isinstance(g1, Tensor) and not isinstance(g2, Tensor) and g2 != 0:
+        # One product without a pass over R², and rounded once.
+        return Polynomial(step, identity, R, g0, quadratic(R, g1, g2))
+    terms = [(g1, R)] + ([] if Q is None else [(g2, Q)])
+    if isinstance(g0, Tensor):
+        # g(R) in one matrix would round away what it has beside I near convergence.
+        terms.append((g0 - 1, identity))
+        g0 = 1.0
+    return Polynomial(step, identity, R, g0, _sum(terms).to(R.dtype))

@@ -1,0 +1,100 @@
+"""Numbers that are finished while a graph is traced."""
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache, wraps
+from types import FunctionType, ModuleType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch._guards import detect_fake_mode
+from torch.utils._python_dispatch import _disable_current_modes
+
+Result = TypeVar("Result")
+
+
+def traced_constant(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Cache a function of hashable arguments, and have Dynamo call it instead of tracing its arithmetic."""
+    cached = cache(function)
+
+    # Dynamo looks through a cache object; it needs a plain function to mark.
+    @wraps(function)
+    def call(*arguments):
+        return cached(*arguments)
+
+    # The mark of torch.compiler.assume_constant_result, which would import all of Dynamo with this package.
+    call._dynamo_marked_constant = True
+    return call
+
+
+def _is_traced(A: Tensor) -> bool:
+    """Whether torch records operations on A rather than runs them."""
+    return detect_fake_mode(A) is not None or torch._is_functional_tensor(A)
+
+
+# For each table made so far a function without arguments that returns it, by a name of its own.
+_TABLES = ModuleType("prism_compile_tables")
+
+
+def _returning(tensor: Tensor, name: str) -> Callable[[], Tensor]:
+    def table() -> Tensor:
+        return tensor
+
+    # Dynamo calls the tensors of a graph by the names of the code that returned them.
+    own = FunctionType(table.__code__.replace(co_name=name), {}, name, None, table.__closure__)
+    own._dynamo_marked_constant = True
+    return own
+
+
+def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of hashable arguments, the last a device, whose tensor is made once a process.
+
+    Called with a tensor of the caller's before those arguments. Eager calls share the tensor, and graphs of
+    torch.compile hold it as a constant. Where an op's body is traced the making is traced too: a tensor made
+    beforehand would be lost by the decomposition of an exported op.
+    """
+
+    @traced_constant
+    def name_of(*arguments) -> str:
+        words = (make.__module__, make.__name__, *map(str, arguments))
+        name = "_".join(re.sub(r"\W+", "_", word) for word in words)
+        apart = (_disable_current_modes(), torch.inference_mode(False), torch.no_grad())
+        with ExitStack() as stack:
+            for context in apart:
+                stack.enter_context(context)
+            if arguments[-1].type != "meta":
+                stack.enter_context(torch.autocast(arguments[-1].type, enabled=False))
+            if torch._C._are_functorch_transforms_active():
+                stack.enter_context(temporarily_clear_interpreter_stack())
+            setattr(_TABLES, name, _returning(make(*arguments), name))
+        return name
+
+    @wraps(make)
+    def get(like: Tensor, *arguments) -> Tensor:
+        if not torch.compiler.is_dynamo_compiling() and _is_traced(like):
+            return make(*arguments)
+        return getattr(_TABLES, name_of(*arguments))()
+
+    get.make = make
+    return get
+
+
+def small_tensor(numbers: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Nested tuples of numbers as a tensor.
+
+    Selected by an index: a tensor made from a list would be a constant of the graph, which the decomposition
+    of an exported op loses.
+    """
+    shape, flat = [], numbers
+    while isinstance(flat, tuple) and isinstance(flat[0], tuple):
+        shape.append(len(flat))
+        flat = tuple(number for row in flat for number in row)
+    index = torch.arange(len(flat), device=device)
+    total = torch.zeros(len(flat), dtype=dtype, device=device)
+    for place, number in enumerate(flat):
+        if number:
+            total = torch.where(index == place, number, total)
+    return total.reshape(*shape, -1) if shape else total

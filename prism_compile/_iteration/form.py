@@ -1,0 +1,68 @@
+"""What a matrix function supplies to the loop."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from .basis import Basis, Polynomial, quadratic_of
+from .linear_algebra import identity_like
+from .probe import Probe, SketchProbe
+from .scaling import magnitude, nonzero
+
+State = Any
+
+
+class Form(ABC):
+    """An iteration: where it starts, its residual and its update; all tensors are `[b, …]`.
+
+    The loop carries the state divided by a bound u that the rule keeps, which no form need know of: it is
+    part of the polynomials.
+    squared: whether the spectrum is that of a square, so that rounding perturbs it by the square of the
+    machine epsilon.
+    """
+
+    squared: ClassVar[bool] = True
+
+    def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
+        """A over its magnitude, and the magnitude `[b, 1, 1]`."""
+        scale = magnitude(A)
+        return A / nonzero(scale), scale
+
+    @abstractmethod
+    def spectrum(self, A: Tensor) -> Tensor:
+        """The matrix `[b, n, n]` whose eigenvalues, over a bound c, the iteration brings to one."""
+
+    @abstractmethod
+    def frobenius_bound(self, A: Tensor) -> Tensor:
+        """A bound on its spectral radius by the Frobenius norm of A, `[b, 1, 1]`."""
+
+    @abstractmethod
+    def start(self, A: Tensor, bound: Tensor) -> State:
+        """The state at A over the bound c; A as `prepare` returned it."""
+
+    @abstractmethod
+    def residual(self, state: State, identity: Tensor) -> Tensor:
+        """R, which is zero at convergence."""
+
+    @abstractmethod
+    def update(self, state: State, polynomial: Polynomial, last: bool) -> State:
+        """The state after a step; `last`: skip what only a further residual would read."""
+
+    @abstractmethod
+    def results(self, state: State, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
+        """The matrix functions of A from the last state, and the magnitude and bound that divided A."""
+
+    # The algebra of its matrices, for one place to say that a known spectrum is diagonal.
+
+    def identity(self, A: Tensor) -> Tensor:
+        """The identity of the residual's size."""
+        return identity_like(A)
+
+    def quadratic(self, R: Tensor, linear: float, square: float = 1) -> Tensor:
+        """linear·R + square·R²."""
+        return quadratic_of(R, linear, square)
+
+    def probe(self, basis: Basis, first: Tensor, second: Tensor) -> Probe:
+        """A step's view of the spectrum."""
+        return SketchProbe(basis, first, second)

@@ -1,0 +1,7 @@
+"""The fitted numbers of the rule "adaptive". Written by: tools/tune"""
+
+HIDDEN = 3.24
+SHORT = 0.265
+VISIBLE = 0.187
+EXACT = 0.25
+SOONER = 0.1

@@ -1,0 +1,41 @@
+"""Fixed odd quintics, one row a step: the base of the rules that publish a table."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .._iteration.basis import Coefficients
+from .._iteration.constants import traced_constant
+from .._iteration.loop import StepInfo
+from .rule import Rule
+
+Row = tuple[float, float, float]
+_TABLES: dict[str, tuple[Row, ...]] = {}
+
+
+@dataclass(frozen=True)
+class TableRule(Rule):
+    """x ← a x + b x³ + c x⁵, one row (a, b, c) a step, the last repeated; safety: a factor on the bound."""
+
+    orders: tuple[int, ...] | None = (2,)
+    degrees: tuple[int, ...] = (2,)
+    safety: float = 1.0
+    table: tuple[Row, ...] = ()
+
+    def __post_init__(self) -> None:
+        _TABLES[self.name] = self.table
+
+    def margin(self) -> float:
+        return self.safety
+
+    def complete(self, info: StepInfo, *free: Tensor) -> Coefficients:
+        return row_coefficients(self.name, info.step)
+
+
+# Traced, the sums would be of floats that Dynamo makes symbols of under dynamic shapes.
+@traced_constant
+def row_coefficients(name: str, step: int) -> Coefficients:
+    """x² = 1 - r turns a + b x² + c x⁴ into powers of the residual."""
+    table = _TABLES[name]
+    a, b, c = table[min(step, len(table) - 1)]
+    return Coefficients(a + b + c, -b - 2 * c, c)

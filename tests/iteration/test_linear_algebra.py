@@ -1,0 +1,42 @@
+"""Products, norms and the identity."""
+
+import pytest
+import torch
+
+from prism_compile._iteration.linear_algebra import (
+    adjoint,
+    frobenius_norm,
+    identity_like,
+    identity_minus,
+    rms_norm,
+)
+
+from ..matrices import F64, gaussian
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_the_identity_is_the_same_in_a_graph(dtype):
+    A = gaussian(2, 7, 5, dtype=dtype)
+    expected = torch.eye(5, dtype=dtype)
+    compiled = torch.compile(identity_like, fullgraph=True, backend="eager")
+    for made in (identity_like(A), compiled(A)):
+        assert made.dtype == dtype
+        assert torch.equal(made, expected)
+
+
+def test_identity_minus_a_product():
+    X, Y = gaussian(3, 4, 6), gaussian(3, 6, 4, seed=1)
+    torch.testing.assert_close(identity_minus(torch.eye(4, dtype=F64), X, Y), torch.eye(4, dtype=F64) - X @ Y)
+    torch.testing.assert_close(adjoint(X), X.mT)
+
+
+def test_norms_of_half_precision_do_not_overflow_and_have_no_derivative():
+    A = torch.full((2, 30, 20), 100.0, dtype=torch.float16, requires_grad=True)
+    # Its square, 6e6, is beyond float16.
+    norm = frobenius_norm(A)
+    assert norm.dtype == torch.float32
+    assert norm.shape == (2, 1, 1)
+    assert norm[1].item() == pytest.approx(100 * 600**0.5)
+    assert not norm.requires_grad
+    assert rms_norm(A[:, :20])[0].item() == pytest.approx(100 * 20**0.5)
+    assert torch.equal(rms_norm(torch.zeros(2, 0, 0)), torch.zeros(2))

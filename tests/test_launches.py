@@ -1,0 +1,78 @@
+"""What a further step of a compiled function launches and compiles: the same kernels again, and few."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+import prism_compile as pc
+
+from .functions import FUNCTIONS
+from .matrices import spd
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+A = spd(24, 10.0).float()
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch):
+    """The folder of the commands, importable."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "tools"))
+    yield
+    torch._dynamo.reset()
+
+
+# Library calls and generated kernels of the sixth step of six.
+@pytest.mark.parametrize(
+    ("function", "options", "library", "own"),
+    [
+        (pc.polar, {"rule": "prism"}, 6, 2),
+        (torch.ops.prism.polar, {"rule": "prism"}, 6, 2),
+        (pc.polar, {"rule": "adaptive"}, 9, 3),
+        (pc.inv_sqrtm, {"rule": "prism"}, 7, 2),
+        (pc.inv_root, {"rule": "prism", "p": 4}, 10, 2),
+        (pc.polar, {"rule": "taylor"}, 3, 0),
+        (pc.polar, {"rule": "polar_express"}, 3, 0),
+    ],
+    ids=str,
+)
+def test_a_further_step_launches_no_more_than(function, options, library, own):
+    from bench_launches import further_step
+
+    step = further_step(function, A, **options)
+    # No step goes without its products, two or more: the counter sees the code.
+    assert 2 < step.library <= library
+    assert step.own <= own
+    assert step.sources == 0
+
+
+# The other functions by their default rule, and the other rules.
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [(name, None) for name in FUNCTIONS if name not in ("polar", "inv_sqrtm")]
+    + [("polar", rule) for rule in ("jordan", "you")]
+    + [("inv_sqrtm", "adaptive")],
+)
+def test_a_further_step_compiles_no_further_kernel(name, rule):
+    from bench_launches import launches
+
+    options = {} if rule is None else {"rule": rule}
+    three, four = (launches(partial(FUNCTIONS[name], steps=n, **options), A) for n in (3, 4))
+    assert four.library > three.library
+    assert four.sources == three.sources > 0
+
+
+def test_the_counter_tells_kernels_apart():
+    """A product, reductions and a scan: one call of a library, and kernels of its own."""
+    from bench_launches import Launches, launches
+
+    def run(A):
+        B = A @ A
+        B = B / B.sum(-1, keepdim=True).sum(-2, keepdim=True)
+        return B.cumsum(0) + B.amax()
+
+    found = launches(run, A)
+    assert found.library == 1
+    assert found.own >= found.sources >= 1
+    assert found - found == Launches(0, 0, 0)

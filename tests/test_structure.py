@@ -1,0 +1,125 @@
+"""The package's own shape: which module may import which, and what importing it costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "prism_compile"
+# From the ground up; a module may import its own layer and those below it.
+FUNCTIONS = ("_polar", "_sign", "_square_root", "_inverse_root", "_inverse", "_planning")
+LAYERS = {
+    **{"_iteration": 0, "_rules": 1, "_interface": 2},
+    **dict.fromkeys(FUNCTIONS, 3),
+    # What a module gets by importing the package itself.
+    **{"__init__": 4, "optim": 5},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def parts(path: Path) -> tuple[str, ...]:
+    """The dotted name of a module in the package, `__init__` included."""
+    return path.relative_to(PACKAGE).with_suffix("").parts
+
+
+def exists(name: tuple[str, ...]) -> bool:
+    there = PACKAGE.joinpath(*name)
+    return there.is_dir() or there.with_suffix(".py").exists()
+
+
+def imported(path: Path) -> list[tuple[str, ...]]:
+    """What a module imports of this package, as dotted names within it; `__init__` for the package itself."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [tuple(alias.name.split(".")) for alias in node.names]
+            found += [name[1:] for name in names if name[0] == PACKAGE.name]
+        elif isinstance(node, ast.ImportFrom):
+            module = tuple(node.module.split(".")) if node.module else ()
+            if node.level:
+                base = (*parts(path)[: -node.level], *module)
+            elif module[:1] == (PACKAGE.name,):
+                base = module[1:]
+            else:
+                continue
+            for alias in node.names:
+                target = (*base, alias.name)
+                found.append(target if exists(target) else base)
+    return [name or ("__init__",) for name in found]
+
+
+def test_every_module_has_a_layer():
+    assert {parts(path)[0] for path in MODULES} == LAYERS.keys()
+    # The parser sees what is there.
+    assert all(exists(name) for path in MODULES for name in imported(path))
+    assert ("_rules",) in imported(PACKAGE / "_interface" / "options.py")
+    assert ("_iteration", "labels") in imported(PACKAGE / "_iteration" / "loop.py")
+    assert ("_polar",) in imported(PACKAGE / "optim" / "_orthogonalise.py")
+
+
+def test_every_folder_is_a_package():
+    folders = {path.parent for path in MODULES}
+    assert all((folder / "__init__.py").exists() for folder in folders)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: ".".join(parts(path)))
+def test_imports_point_down(path):
+    own = LAYERS[parts(path)[0]]
+    for name in imported(path):
+        assert LAYERS[name[0]] <= own, f"{'.'.join(parts(path))} imports {'.'.join(name)}"
+        if parts(path)[0] in FUNCTIONS:
+            assert name[0] not in FUNCTIONS, "a function is a file that needs no other"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {}
+    for path in MODULES:
+        name = parts(path)
+        graph[name[:-1] if name[-1] == "__init__" and len(name) > 1 else name] = imported(path)
+    done: set[tuple[str, ...]] = set()
+
+    def visit(name: tuple[str, ...], above: tuple) -> None:
+        assert name not in above, " → ".join(".".join(n) for n in (*above, name))
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+    assert done == graph.keys()
+
+
+def run(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_import_leaves_torch_as_it_was():
+    """Neither Dynamo nor distributed tensors, which cost seconds, nor a compile cache of other keys."""
+    loaded = run(
+        "import sys, torch\n"
+        "before, tag = set(sys.modules), torch.compiler.config.cache_key_tag\n"
+        "import prism_compile\n"
+        "assert torch.compiler.config.cache_key_tag == tag\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    ).split()
+    assert "prism_compile._polar" in loaded
+    for heavy in ("torch._dynamo", "torch._inductor", "torch.distributed.tensor", "prism_compile.optim"):
+        assert not [name for name in loaded if name == heavy or name.startswith(f"{heavy}.")], heavy
+
+
+def test_the_import_is_quick_beside_torchs():
+    # The processor's time, which does not count what else runs on the machine.
+    code = (
+        "import time, torch\n"
+        "start = time.process_time()\n"
+        "import prism_compile\n"
+        "print(time.process_time() - start)\n"
+    )
+    assert median(float(run(code)) for _ in range(5)) < 0.3
