@@ -84,7 +84,7 @@ def test_no_singular_value_changes_its_sign():
         assert (Q.T @ U @ P).diagonal().min() > 0
 
 
-@pytest.mark.parametrize("steps", [8, 10, 14])
+@pytest.mark.parametrize("steps", [10, 14])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_converges_to_the_polar_factor(steps, dtype):
     A = with_singular_values(log_spaced(N, 10.0), N, N).to(dtype)
