@@ -12,7 +12,7 @@ from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, frobenius_norm, identity_minus
+from ._iteration.linear_algebra import adjoint, identity_minus
 from ._iteration.scaling import nonzero
 
 
@@ -28,9 +28,6 @@ class ReciprocalForm(Form):
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(A, adjoint(A))
-
-    def frobenius_bound(self, A: Tensor) -> Tensor:
-        return frobenius_norm(A).square()
 
     def start(self, A: Tensor, bound: Tensor) -> ReciprocalState:
         return ReciprocalState(adjoint(A) / nonzero(bound), A)

@@ -14,7 +14,6 @@ from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import frobenius_norm
 from ._iteration.scaling import nonzero
 
 
@@ -38,9 +37,6 @@ class RootForm(Form):
 
     def spectrum(self, A: Tensor) -> Tensor:
         return A
-
-    def frobenius_bound(self, A: Tensor) -> Tensor:
-        return frobenius_norm(A)
 
     def start(self, A: Tensor, bound: Tensor) -> RootState:
         return RootState(None, A / nonzero(bound))

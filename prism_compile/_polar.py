@@ -12,7 +12,7 @@ from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, frobenius_norm, identity_minus
+from ._iteration.linear_algebra import adjoint, identity_minus
 from ._iteration.loop import step_info
 from ._iteration.precision import is_half
 from ._iteration.scaling import magnitude, nonzero
@@ -45,9 +45,6 @@ class PolarForm(Form):
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(adjoint(A), A)
-
-    def frobenius_bound(self, A: Tensor) -> Tensor:
-        return frobenius_norm(A).square()
 
     def start(self, A: Tensor, bound: Tensor) -> PolarState:
         return PolarState((A * nonzero(bound).rsqrt()).to(A.dtype))

@@ -10,7 +10,7 @@ from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import frobenius_norm, identity_minus
+from ._iteration.linear_algebra import identity_minus
 from ._iteration.scaling import nonzero
 
 
@@ -19,9 +19,6 @@ class SignForm(Form):
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(A, A)
-
-    def frobenius_bound(self, A: Tensor) -> Tensor:
-        return frobenius_norm(A).square()
 
     def start(self, A: Tensor, bound: Tensor) -> Tensor:
         return A * nonzero(bound).rsqrt()

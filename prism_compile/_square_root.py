@@ -13,7 +13,7 @@ from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import frobenius_norm, identity_minus
+from ._iteration.linear_algebra import identity_minus
 from ._iteration.scaling import nonzero
 
 
@@ -38,9 +38,6 @@ class CoupledForm(Form):
 
     def spectrum(self, A: Tensor) -> Tensor:
         return A
-
-    def frobenius_bound(self, A: Tensor) -> Tensor:
-        return frobenius_norm(A)
 
     def start(self, A: Tensor, bound: Tensor) -> CoupledState:
         return CoupledState(A / nonzero(bound), None)

@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 
@@ -27,18 +28,19 @@ def _subject(name: str):
     return compiled(function, steps=5, **options)
 
 
+def _first_call_seconds(call: Callable, shape: tuple[int, int], device: str) -> float:
+    A = torch.randn(shape, device=device)
+    start = perf_counter()
+    call(A)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return perf_counter() - start
+
+
 def compile_seconds(name: str, device: str) -> list[float]:
     """Seconds of the first call at each shape, the calls' own work (milliseconds) included."""
     call = _subject(name)
-    times = []
-    for shape in _SHAPES:
-        A = torch.randn(shape, device=device)
-        start = perf_counter()
-        call(A)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(perf_counter() - start)
-    return times
+    return [_first_call_seconds(call, shape, device) for shape in _SHAPES]
 
 
 def further_shape_seconds(steps: str, device: str) -> tuple[float, float]:
@@ -50,12 +52,7 @@ def further_shape_seconds(steps: str, device: str) -> tuple[float, float]:
     # By turns, so that neither is the one that finds torch warm.
     for shape in _SHAPES:
         for call in calls:
-            A = torch.randn(shape, device=device)
-            start = perf_counter()
-            call(A)
-            if device == "cuda":
-                torch.cuda.synchronize()
-            times[call] = perf_counter() - start
+            times[call] = _first_call_seconds(call, shape, device)
     theirs, ours = (times[call] for call in calls)
     return ours, theirs
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from .basis import Basis, Polynomial, quadratic_of
-from .linear_algebra import identity_like
+from .linear_algebra import frobenius_norm, identity_like
 from .probe import Probe, SketchProbe
 from .scaling import magnitude, nonzero
 
@@ -33,9 +33,10 @@ class Form(ABC):
     def spectrum(self, A: Tensor) -> Tensor:
         """The matrix `[b, n, n]` whose eigenvalues, over a bound c, the iteration brings to one."""
 
-    @abstractmethod
     def frobenius_bound(self, A: Tensor) -> Tensor:
         """A bound on its spectral radius by the Frobenius norm of A, `[b, 1, 1]`."""
+        norm = frobenius_norm(A)
+        return norm.square() if self.squared else norm
 
     @abstractmethod
     def start(self, A: Tensor, bound: Tensor) -> State:

@@ -15,7 +15,7 @@ from .basis import Basis, Coefficients, polynomial_of
 from .form import Form
 from .linear_algebra import rms_norm
 from .probe import Probe
-from .scaling import frobenius_scaling, schatten_scaling
+from .scaling import schatten_scaling, with_room
 from .sketch import sketches
 
 
@@ -38,7 +38,7 @@ class StepRule(Protocol):
 
     def margin(self) -> float: ...
 
-    def shift(self, degree: int, dtype: torch.dtype) -> float | None: ...
+    def shift(self, degree: int) -> float | None: ...
 
     @property
     def probes(self) -> bool: ...
@@ -97,14 +97,14 @@ def _begin(form: Form, A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Ten
     rule = options.rule
     A, scale = form.prepare(A)
     # A margin is one of x^(1/p), the bound one of x.
-    margin, shift = rule.margin() ** options.p, rule.shift(options.degree, A.dtype)
+    margin, shift = rule.margin() ** options.p, rule.shift(options.degree)
     if options.scaling == "schatten":
         # Its M² is R² for nothing, also where a rule needs no Q.
         shift = 0.0 if shift is None and options.degree == 2 else shift
         M = form.spectrum(A)
         bound, basis = schatten_scaling(M, form.quadratic(M, 0), form.identity(A), margin, shift)
         return form.start(A, bound), scale, bound, basis
-    bound = frobenius_scaling(form.frobenius_bound(A), margin)
+    bound = with_room(form.frobenius_bound(A), margin)
     state = form.start(A, bound)
     return state, scale, bound, _basis(form, state, form.identity(A), shift)
 
@@ -145,7 +145,7 @@ def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, .
         with labels.step(step):
             if step > 0:
                 with labels.phase("residual"):
-                    basis = _basis(form, state, identity, rule.shift(degree, dtype))
+                    basis = _basis(form, state, identity, rule.shift(degree))
             if options.history:
                 residuals.append(_norm(basis, rule.bound(carry, options.p)))
             before = carry

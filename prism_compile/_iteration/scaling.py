@@ -33,14 +33,9 @@ def magnitude(A: Tensor) -> Tensor:
     return torch.exp2(torch.floor(torch.log2(largest)).clamp(max=highest))
 
 
-def _with_room(bound: Tensor, margin: float) -> Tensor:
+def with_room(bound: Tensor, margin: float) -> Tensor:
     """Rank one attains the bound: a few ulps keep its scaled eigenvalue from rounding past one."""
     return bound * (margin * (1 + 8 * torch.finfo(bound.dtype).eps))
-
-
-def frobenius_scaling(norm: Tensor, margin: float) -> Tensor:
-    """The bound that a Frobenius norm gives, `[b, 1, 1]`."""
-    return _with_room(norm, margin)
 
 
 def schatten_scaling(
@@ -50,7 +45,7 @@ def schatten_scaling(
 
     shift: as in `basis.py`, None for a basis without Q. The basis costs no product beyond M².
     """
-    bound = _with_room(frobenius_norm(squared) ** 0.5, margin)
+    bound = with_room(frobenius_norm(squared) ** 0.5, margin)
     shrink = 1 / nonzero(bound)
     # In half precision too in float32 until the end: R and R² from scales that were rounded apart would not
     # belong to one spectrum, and a first step multiplies the difference by up to 20.

@@ -129,7 +129,7 @@ def _kind(info: StepInfo, step: int) -> StepKind:
     plan, least = min(left, _PLANS), lowest_ratio(info.p)
     short, safe = info.steps <= 4, info.steps >= _SAFE_FROM
     # The nearer the end, the less may dip: fewer steps are left to make it good.
-    factor = 0.0 if left in (1, _PLANS) or left > _PLANS else 1.06 if short or plan == 4 else 1.15
+    factor = 0.0 if left == 1 or left >= _PLANS else 1.06 if short or plan == 4 else 1.15
     kind = StepKind(plan, ratio=factor * least)
     if left == 1:
         kind = kind._replace(visible=VISIBLE, dip=0.0 if short else 0.25)
@@ -167,8 +167,27 @@ def _scores(fields: tuple, p: int, room: float, dtype: torch.dtype, device: torc
     blocks = blocks_of(p)
     found, x = quintics(p, room, dtype, device), nodes(blocks, dtype, device)
     readout = weights_from_moments(blocks, dtype, device)
-    points = small_tensor((*_POINTS, _SEEN), dtype, device)
-    y, low = found.image(torch.cat((x, points)), p), found.dip
+    means = _planned_means if kind.focus is None else _focused_means
+    mean, square = means(kind, found, readout, x, p)
+    return torch.cat((mean + _preference(kind, found, blocks), square), dim=1)
+
+
+def _focused_means(
+    kind: StepKind, found: Quintics, readout: Tensor, x: Tensor, p: int
+) -> tuple[Tensor, Tensor]:
+    """⟨φ y⟩ with the reward of a slope, and ⟨φ y²⟩, φ = δ + (1 - x)²."""
+    y, weighted = found.image(x[:, None], p), readout * (kind.focus + (1 - x) ** 2)
+    # ⟨(1 - x)⁸⟩ times the slope of y at zero: what lies near zero is to rise.
+    slope = kind.hidden * torch.mm(readout, ((1 - x) ** 8)[:, None]) * power(found.q0, p)
+    return torch.mm(weighted, y) + slope, torch.mm(weighted, y**2)
+
+
+def _planned_means(
+    kind: StepKind, found: Quintics, readout: Tensor, x: Tensor, p: int
+) -> tuple[Tensor, Tensor]:
+    """⟨y⟩ and ⟨y²⟩ at the end of a plan, masses included, and a share of those on the way."""
+    points = small_tensor((*_POINTS, _SEEN), x.dtype, x.device)
+    y, low = found.image(torch.cat((x, points))[:, None], p), found.dip
     sooner = []
     for _ in range(kind.plan - 1):
         sooner.append(y[: x.shape[0]])
@@ -178,21 +197,15 @@ def _scores(fields: tuple, p: int, room: float, dtype: torch.dtype, device: torc
     near = torch.mm(readout, _near_zero(x)[:, None])
     visible = torch.mm(readout, (25 * x * (1 - x) ** 9)[:, None])
     reach = tuple(kind.hidden if k < kind.plan else 0.0 for k in range(_PLANS))
-    if kind.focus is not None:
-        weighted = readout * (kind.focus + (1 - x) ** 2)
-        mean, square = torch.mm(weighted, y[: x.shape[0]]), torch.mm(weighted, y[: x.shape[0]] ** 2)
-        # ⟨(1 - x)⁸⟩ times the slope of y at zero: what lies near zero is to rise.
-        slope = kind.hidden * torch.mm(readout, ((1 - x) ** 8)[:, None]) * power(found.q0, p)
-        return torch.cat((mean + slope + _preference(kind, found, blocks), square), dim=1)
-    masses = near * small_tensor((*reach, 0.0), dtype, device)
-    masses = masses + visible * small_tensor((*(0.0 for _ in reach), kind.visible), dtype, device)
+    masses = near * small_tensor((*reach, 0.0), x.dtype, x.device)
+    masses = masses + visible * small_tensor((*(0.0 for _ in reach), kind.visible), x.dtype, x.device)
     weights = torch.cat((readout, masses), dim=1)
     mean, square = torch.mm(weights, y), torch.mm(weights, y * y)
     # The sooner the better, where more than one plan gets there.
     for share, image in zip((EXACT, *(SOONER,) * _PLANS), sooner):
         mean = mean + share * torch.mm(readout, image)
         square = square + share * torch.mm(readout, image * image)
-    return torch.cat((mean + _preference(kind, found, blocks), square), dim=1)
+    return mean, square
 
 
 def _near_zero(x: Tensor) -> Tensor:
@@ -206,8 +219,7 @@ def _near_zero(x: Tensor) -> Tensor:
 
 
 def _preference(kind: StepKind, found: Quintics, blocks: int) -> Tensor:
-    """What is added to ⟨y⟩ as a multiple of ⟨1⟩, the first moment, to prefer or forbid candidates: `[B²,
-    N]`."""
+    """What is added to ⟨y⟩, a multiple of ⟨1⟩, to prefer or forbid candidates: `[B², N]`."""
     number = torch.arange(COUNT + 2, device=found.q0.device)
     zero = torch.zeros_like(found.q0)
     forbidden = (found.ratio < kind.ratio) | (found.dip < kind.dip) | (number == _SETTLING)
@@ -252,7 +264,7 @@ class AdaptiveRule(Rule):
     free_count = 3
     plans = True
 
-    def shift(self, degree: int, dtype: torch.dtype) -> float | None:
+    def shift(self, degree: int) -> float | None:
         return SHIFT
 
     def prepare(self, info: StepInfo, residual: Tensor) -> Prepared:

@@ -151,7 +151,7 @@ class PrismRule(Rule):
     probes = True
     free_count = 1
 
-    def shift(self, degree: int, dtype: torch.dtype) -> float | None:
+    def shift(self, degree: int) -> float | None:
         return 0.0 if degree == 2 else None
 
     def coefficients(

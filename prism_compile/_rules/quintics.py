@@ -40,8 +40,7 @@ class Quintics(NamedTuple):
     dip: Tensor
 
     def image(self, x: Tensor, p: int) -> Tensor:
-        """y of `x [P]`, `[P, N]`."""
-        x = x[:, None]
+        """y of `x [P, 1]`, or of one for each, `[P, N]`."""
         return x * power(self.q0 + x * (self.q1 + x * self.q2), p)
 
 
@@ -98,7 +97,7 @@ def followed(x: Tensor, low: Tensor, p: int) -> tuple[Tensor, Tensor]:
     # The exponent is that of the minimax steps of p = 2, to 2 %: low ∝ (ρ - 1/5)^1.5.
     ratio = least + (1 - least) * low.clamp(0.0, 1.0) ** 0.65
     step = _normalised(ratio, balanced(ratio, p), p)
-    return x * power(step.q0 + x * (step.q1 + x * step.q2), p), step.dip
+    return step.image(x, p), step.dip
 
 
 @kept_tensor

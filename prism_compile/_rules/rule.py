@@ -17,7 +17,6 @@ folder with a class and one row in `RULES`. What it may override:
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from .._iteration.basis import Coefficients
@@ -45,7 +44,7 @@ class Rule:
     # Whether a step depends on how many are to follow.
     plans: ClassVar[bool] = False
 
-    def shift(self, degree: int, dtype: torch.dtype) -> float | None:
+    def shift(self, degree: int) -> float | None:
         """The basis, as in `Basis`; None where no Q is needed."""
         return None
 
@@ -95,8 +94,8 @@ class FrozenRule(Rule):
     rule: Rule | None = None
     chosen: tuple[Coefficients, ...] = ()
 
-    def shift(self, degree: int, dtype: torch.dtype) -> float | None:
-        return self.rule.shift(degree, dtype)
+    def shift(self, degree: int) -> float | None:
+        return self.rule.shift(degree)
 
     def margin(self) -> float:
         return self.rule.margin()

@@ -60,7 +60,7 @@ class TestFit:
         assert fitted == pytest.approx(alphas[int(np.argmin(losses))], abs=2e-4)
         # Of a known spectrum any sketch is exact, and the steps that `steps_for` simulates are these.
         info = StepInfo(0, 5, p, degree, F64)
-        probe = spectrum_probe(torch.from_numpy(r), RULES["prism"].shift(degree, F64))
+        probe = spectrum_probe(torch.from_numpy(r), RULES["prism"].shift(degree))
         chosen, _ = RULES["prism"].coefficients(info, probe, None, None)
         assert chosen[degree].item() == pytest.approx(fitted, abs=1e-9)
 
@@ -110,7 +110,7 @@ class TestRule:
     def test_gives_a_tensor_per_matrix(self, p, degree):
         rule, info = RULES["prism"], StepInfo(0, 5, p, degree, F64)
         R = with_eigenvalues(log_spaced(12, 10.0))[None].expand(3, 12, 12)
-        chosen, carry = rule.coefficients(info, sketch_probe(R, 4, rule.shift(degree, F64)), None, None)
+        chosen, carry = rule.coefficients(info, sketch_probe(R, 4, rule.shift(degree)), None, None)
         assert carry is None
         free = [number for number in chosen if isinstance(number, torch.Tensor)]
         assert len(free) == rule.free_count

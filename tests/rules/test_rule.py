@@ -69,7 +69,7 @@ def test_no_step_exceeds_the_growth_it_declares(name):
     """The Gram form's segments are as long as `growth` says that they may be."""
     spectra = log_spaced(12, 1e6), log_spaced(12, 10.0), 0.5 + gaussian(12).abs()
     _, record = run(name, torch.stack([torch.diag(values) for values in spectra]))
-    shift = RULES[name].shift(2, F64) or 0.0
+    shift = RULES[name].shift(2) or 0.0
     for step, chosen in enumerate(record.coefficients):
         g0, g1, g2 = (torch.as_tensor(number, dtype=F64) for number in chosen)
         assert (g0 + g1 + g2 * (1 - shift)).max() <= RULES[name].growth(_info(step)) * (1 + 1e-12)
