@@ -44,7 +44,7 @@ class Carried(Rule):
         g = (1 + c1 * e + c2 * e * e, f * (c1 + 2 * c2 * e), c2 * f * f)
         return Coefficients(*(scale * a for a in g)), after
 
-    def shift(self, degree, dtype):
+    def shift(self, degree):
         return 0.0
 
     def bound(self, carry: Any, p: int) -> torch.Tensor:
@@ -113,7 +113,7 @@ def test_a_rule_that_probes_sees_its_steps_and_what_it_carried():
     class Noting(Rule):
         probes = True
 
-        def shift(self, degree, dtype):
+        def shift(self, degree):
             return 0.0
 
         def prepare(self, info, residual):
