@@ -1,6 +1,7 @@
 """Numbers that are finished while a graph is traced."""
 
-import re
+import hashlib
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache, wraps
@@ -35,6 +36,18 @@ def _is_traced(A: Tensor) -> bool:
     return detect_fake_mode(A) is not None or torch._is_functional_tensor(A)
 
 
+def _constants_are_lost(A: Tensor) -> bool:
+    """Whether the graph being traced would lose tensors made beforehand.
+
+    `ExportedProgram.run_decompositions` does: it drops the constants that an op's body brings. To
+    torch.compile, told by its fake mode, and to AOTInductor they are constants as any.
+    """
+    if not getattr(detect_fake_mode(A), "allow_non_fake_inputs", True):
+        return False
+    inductor = sys.modules.get("torch._inductor.virtualized")
+    return inductor is None or not inductor.V.aot_compilation
+
+
 # For each table made so far a function without arguments that returns it, by a name of its own.
 _TABLES = ModuleType("prism_compile_tables")
 
@@ -53,14 +66,14 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A function of hashable arguments, the last a device, whose tensor is made once a process.
 
     Called with a tensor of the caller's before those arguments. Eager calls share the tensor, and graphs of
-    torch.compile hold it as a constant. Where an op's body is traced the making is traced too: a tensor made
-    beforehand would be lost by the decomposition of an exported op.
+    torch.compile and AOTInductor hold it as a constant. Where a graph would lose it, the making is traced.
     """
 
     @traced_constant
     def name_of(*arguments) -> str:
-        words = (make.__module__, make.__name__, *map(str, arguments))
-        name = "_".join(re.sub(r"\W+", "_", word) for word in words)
+        # The same in every process, for it becomes part of the compile cache's key.
+        words = "_".join((make.__module__, make.__name__, *map(str, arguments)))
+        name = f"{make.__name__}_{hashlib.sha256(words.encode()).hexdigest()[:16]}"
         apart = (_disable_current_modes(), torch.inference_mode(False), torch.no_grad())
         with ExitStack() as stack:
             for context in apart:
@@ -74,9 +87,11 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @wraps(make)
     def get(like: Tensor, *arguments) -> Tensor:
-        if not torch.compiler.is_dynamo_compiling() and _is_traced(like):
+        if torch.compiler.is_dynamo_compiling() or not _is_traced(like):
+            return getattr(_TABLES, name_of(*arguments))()
+        if _constants_are_lost(like):
             return make(*arguments)
-        return getattr(_TABLES, name_of(*arguments))()
+        return torch.ops.aten.lift_fresh(getattr(_TABLES, name_of(*arguments))())
 
     get.make = make
     return get
@@ -98,3 +113,9 @@ def small_tensor(numbers: Any, dtype: torch.dtype, device: torch.device) -> Tens
         if number:
             total = torch.where(index == place, number, total)
     return total.reshape(*shape, -1) if shape else total
+
+
+def in_memory(x: Tensor) -> Tensor:
+    """x itself, contiguous. Inductor, which would compute it anew at each use, writes it out for this view."""
+    # Flat, for a view of the same strides is removed.
+    return x.as_strided((x.numel(),), (1,)).reshape(x.shape)

@@ -15,10 +15,10 @@ from math import pi
 import torch
 from torch import Tensor
 
-from .._iteration import labels
-from .._iteration.constants import kept_tensor, small_tensor
-from .._iteration.precision import is_half
-from .._iteration.probe import Probe
+from ..._iteration import labels
+from ..._iteration.constants import kept_tensor, small_tensor
+from ..._iteration.precision import is_half
+from ..._iteration.probe import Probe
 
 # Of the basis whose Q gives T_2: with T = 2R - I, T_2 = 2T² - I = I + 8Q for Q = R² - R.
 SHIFT = 1.0

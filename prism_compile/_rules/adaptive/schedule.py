@@ -1,0 +1,105 @@
+"""What each step of a run counts: whether it looks ahead, to what, and what it forbids."""
+
+from typing import NamedTuple
+
+import torch
+
+from ..._iteration.constants import traced_constant
+from ..._iteration.loop import StepInfo
+from ..._iteration.precision import is_half
+from .fitted import HIDDEN, SHORT, VISIBLE
+from .quintics import CLASSICAL, SETTLING, lowest_ratio
+
+# The furthest that a step looks ahead, itself included.
+PLANS = 5
+_SAFE_FROM = 8
+# δ and the reward of a slope, by hand; half or twice as much changes final errors by a few percent.
+_FOCUS = 0.2
+_SLOPE = 0.005
+# Of runs of at least so many steps the last so many, and how much loss they suffer to keep 1 fixed.
+_CALM = 3
+_PATIENCE = 1e-3
+# The same in every other step: above the rounding of the moments.
+_MARGIN = 1e-6
+
+
+class StepKind(NamedTuple):
+    """What a step's table depends on besides order and dtype.
+
+    plan: steps to look ahead, itself included. focus: δ of the weight, in place of a plan. hidden, visible:
+    masses; with focus, hidden is the reward of a slope. patience: preference for the classical step. ratio,
+    dip: the least allowed. only: the one candidate allowed, or -1.
+    """
+
+    plan: int = 1
+    focus: float | None = None
+    hidden: float = 0.0
+    visible: float = 0.0
+    patience: float = _MARGIN
+    ratio: float = 0.0
+    dip: float = 0.0
+    only: int = -1
+
+
+def _limits(dtype: torch.dtype, squared: bool) -> tuple[int, int]:
+    """How many steps may count unseen mass, and how many may choose.
+
+    squared: whether x is the square of what rounding perturbs, as for singular values; noise then is the
+    square of the machine epsilon. A step raises x by at most 20, one with nothing to raise by less than 4:
+    noise is to stay below the 1e-3 or so that could be seen.
+    """
+    if is_half(dtype):
+        return 5, 8
+    if dtype == torch.float64:
+        return (5, 24) if squared else (5, 20)
+    return (5, 11) if squared else (3, 8)
+
+
+# Plain tuples, for Dynamo hands named ones over as it pleases.
+@traced_constant
+def kinds_of(steps: int, p: int, dtype: torch.dtype, squared: bool) -> tuple[tuple, ...]:
+    """The `StepKind` of each step of a run."""
+    info = StepInfo(0, steps, p, 2, dtype, squared)
+    return tuple(tuple(_kind(info, step)) for step in range(steps))
+
+
+def _kind(info: StepInfo, step: int) -> StepKind:
+    counted, active = _limits(info.dtype, info.squared)
+    active, half = min(info.steps, active), is_half(info.dtype)
+    left = active - step
+    if left <= 0:
+        return StepKind(only=CLASSICAL if half else SETTLING)
+    if not (info.squared and info.p == 2):
+        return _focused(step < counted, left, info.steps >= _SAFE_FROM)
+    plan, least = min(left, PLANS), lowest_ratio(info.p)
+    short, safe = info.steps <= 4, info.steps >= _SAFE_FROM
+    # The nearer the end, the less may dip: fewer steps are left to make it good.
+    factor = 0.0 if left == 1 or left >= PLANS else 1.06 if short or plan == 4 else 1.15
+    kind = StepKind(plan, ratio=factor * least)
+    if left == 1:
+        kind = kind._replace(visible=VISIBLE, dip=0.0 if short else 0.25)
+    elif step < counted:
+        kind = kind._replace(hidden=HIDDEN if plan > 2 else SHORT if short else 0.0)
+    if not safe:
+        return kind
+    counted = min(counted, active - _CALM)
+    if step >= counted:
+        kind = kind._replace(hidden=0.0, patience=_PATIENCE)
+    elif step >= counted - 2:
+        # What three classical steps bring back to one.
+        kind = kind._replace(dip=0.36 if step == counted - 1 else 0.16)
+    if half:
+        # Every fall and rise of a value adds to its rounding noise.
+        kind = kind._replace(dip=max(kind.dip, 0.49), only=CLASSICAL if left <= _CALM else -1)
+    return kind
+
+
+def _focused(counted: bool, left: int, safe: bool) -> StepKind:
+    """A step of a root or an inverse."""
+    calm = left <= _CALM + 1 if safe else left <= 2
+    return StepKind(
+        focus=_FOCUS if left > 1 else None,
+        hidden=_SLOPE if counted and not calm else 0.0,
+        patience=_PATIENCE if safe and calm else _MARGIN,
+        dip=0.25,
+    )

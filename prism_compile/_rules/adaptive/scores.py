@@ -1,0 +1,103 @@
+"""What the candidates of a step are worth: tables that are linear in the moments.
+
+⟨y⟩ and ⟨y²⟩ of all candidates are products of the moments with one table a kind of step. A table is made of
+images: of every node and point, under every candidate and then the steps of equal peaks that follow it. All
+kinds of a run share these.
+"""
+
+import torch
+from torch import Tensor
+
+from ..._iteration.constants import kept_tensor, small_tensor
+from .fitted import EXACT, SOONER
+from .quadrature import nodes, weights_from_moments
+from .quintics import CLASSICAL, COUNT, SETTLING, Quintics, followed, power, quintics
+from .schedule import PLANS, StepKind
+
+# x of the hidden masses, each within reach of one step more; and of the visible one of the last step.
+_POINTS = (3.6e-3, 4e-4, 3.6e-5, 4e-6, 3.6e-7)
+_SEEN = 0.0132
+# From here on moments of degree ten tell x from zero.
+_RESOLVED = 0.1
+_NEVER = 1e3
+
+
+def blocks_of(p: int) -> int:
+    """Moments to degree 4p + 2, that of y²; to degree 10 at least and 30 at most."""
+    return min(max(2 * p + 2, 6), 16)
+
+
+@kept_tensor
+def scores(kinds: tuple[tuple, ...], p: int, room: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`[kinds, B², 2N]`, takes moments to ⟨y⟩ and ⟨y²⟩ of every candidate, as a kind of step counts them."""
+    blocks = blocks_of(p)
+    found, x = quintics(p, room, dtype, device), nodes(blocks, dtype, device)
+    readout = weights_from_moments(blocks, dtype, device)
+    planned = _Planned(found, readout, x, p, max(StepKind(*kind).plan for kind in kinds))
+    tables = []
+    for kind in (StepKind(*fields) for fields in kinds):
+        mean, square = planned.means(kind) if kind.focus is None else _focused(kind, found, readout, x, p)
+        tables.append(torch.cat((mean + _preference(kind, found, blocks), square), dim=1))
+    return torch.stack(tables)
+
+
+def _focused(kind: StepKind, found: Quintics, readout: Tensor, x: Tensor, p: int) -> tuple[Tensor, Tensor]:
+    """⟨φ y⟩ with the reward of a slope, and ⟨φ y²⟩, φ = δ + (1 - x)²."""
+    y, weighted = found.image(x[:, None], p), readout * (kind.focus + (1 - x) ** 2)
+    # ⟨(1 - x)⁸⟩ times the slope of y at zero: what lies near zero is to rise.
+    slope = kind.hidden * torch.mm(readout, ((1 - x) ** 8)[:, None]) * power(found.q0, p)
+    return torch.mm(weighted, y) + slope, torch.mm(weighted, y * y)
+
+
+class _Planned:
+    """Means at the end of a plan, masses included, with a share of those on the way."""
+
+    def __init__(self, found: Quintics, readout: Tensor, x: Tensor, p: int, plans: int):
+        points = small_tensor((*_POINTS, _SEEN), x.dtype, x.device)
+        y, low = found.image(torch.cat((x, points))[:, None], p), found.dip
+        images = [y]
+        while len(images) < plans:
+            y, low = followed(y, low, p)
+            images.append(y)
+        self.images = torch.cat(images)
+        self.squares = self.images * self.images
+        self.readout = readout
+        # How much of the spectrum lies near zero, however near; and how much is small but visible.
+        self.near = torch.mm(readout, _near_zero(x)[:, None])
+        self.visible = torch.mm(readout, (25 * x * (1 - x) ** 9)[:, None])
+
+    def means(self, kind: StepKind) -> tuple[Tensor, Tensor]:
+        """⟨y⟩ and ⟨y²⟩ as this kind of step counts them."""
+        none = torch.zeros_like(self.near)
+        masses = [self.near * kind.hidden if k < kind.plan else none for k in range(PLANS)]
+        last = [self.readout, *masses, self.visible * kind.visible]
+        # The sooner the better, where more than one plan gets there.
+        rest = none.expand(-1, PLANS + 1)
+        shares = (EXACT, *(SOONER,) * PLANS)[: kind.plan - 1]
+        sooner = [part for share in shares for part in (self.readout * share, rest)]
+        weights = torch.cat(sooner + last, dim=1)
+        count = weights.shape[1]
+        return torch.mm(weights, self.images[:count]), torch.mm(weights, self.squares[:count])
+
+
+def _near_zero(x: Tensor) -> Tensor:
+    """A polynomial of degree ten that is one at zero and small from 0.1 on: (T_5(z)/T_5(z_0))²."""
+
+    def fifth(z: float | Tensor) -> float | Tensor:
+        return z * (5 - z * z * (20 - 16 * z * z))
+
+    start = _RESOLVED
+    return (fifth((1 + start - 2 * x) / (1 - start)) / fifth((1 + start) / (1 - start))) ** 2
+
+
+def _preference(kind: StepKind, found: Quintics, blocks: int) -> Tensor:
+    """What is added to ⟨y⟩, a multiple of ⟨1⟩, to prefer or forbid candidates: `[B², N]`."""
+    number = torch.arange(COUNT + 2, device=found.q0.device)
+    zero = torch.zeros_like(found.q0)
+    forbidden = (found.ratio < kind.ratio) | (found.dip < kind.dip) | (number == SETTLING)
+    added = torch.where(forbidden, zero - _NEVER, zero)
+    added = torch.where(number == CLASSICAL, zero + kind.patience, added)
+    if kind.only >= 0:
+        added = torch.where(number == kind.only, zero, zero - _NEVER)
+    first = torch.arange(blocks * blocks, device=zero.device)[:, None] == 0
+    return torch.where(first, added, zero)
