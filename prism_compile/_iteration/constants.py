@@ -116,6 +116,6 @@ def small_tensor(numbers: Any, dtype: torch.dtype, device: torch.device) -> Tens
 
 
 def in_memory(x: Tensor) -> Tensor:
-    """x itself, contiguous. Inductor, which would compute it anew at each use, writes it out for this view."""
+    """x itself, contiguous; Inductor, which would compute it at each use, writes it out for this view."""
     # Flat, for a view of the same strides is removed.
     return x.as_strided((x.numel(),), (1,)).reshape(x.shape)
