@@ -80,8 +80,10 @@ def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> f
     r = m/n, K direct steps cost K(2r + 1) and the same in S segments 2rS + 4K - 3S, less for r > 3/2.
     """
     last = options.steps - 1
-    pays = 2 * m > 3 * n and options.steps < _EXACT_FROM
-    if not (options.form == "gram" or (options.form == "auto" and pays)):
+    gram = options.form == "gram"
+    if options.form == "auto" and options.steps < _EXACT_FROM:
+        gram = 2 * m > 3 * n
+    if not gram:
         return frozenset(range(options.steps))
     eps = torch.finfo(dtype).eps
     # Direct steps at the end correct what the Gram matrices have lost.

@@ -38,13 +38,21 @@ def _push(solve: Callable, options: Options, A: Tensor, free: Sequence[Tensor], 
         return torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
 
 
-def _renamed(A: Tensor) -> Tensor:
-    """A, as another node of the graph.
+def _after(A: Tensor, direction: Tensor) -> Tensor:
+    """A, as something that is known only when its tangent is.
 
-    In the same A a compiler would find the forward pass's products again, and store them all for the
-    backward pass. It sees through a copy, but not through a scaling, which is exact.
+    In A itself a compiler would find the forward pass's products again, and what does not depend on the
+    gradient it would compute in the forward pass: both would be stored for the backward pass.
     """
-    return A * 0.5 * 2 if torch.compiler.is_compiling() else A
+    return torch.where(direction.isnan(), direction, A) if torch.compiler.is_compiling() else A
+
+
+def _renamed(numbers: Sequence[Tensor]) -> list[Tensor]:
+    """The coefficients as other nodes of the graph, for the same reason.
+
+    A compiler sees through a copy, but not through a scaling, which is exact.
+    """
+    return [number * 0.5 * 2 for number in numbers] if torch.compiler.is_compiling() else list(numbers)
 
 
 def _free(record: Record) -> list[Tensor]:
@@ -78,7 +86,7 @@ class _DualGradient(torch.autograd.Function):
         for index, gradient in enumerate(gradients[: ctx.results]):
             # A tangent laid out unlike A has no place where sizes are symbolic.
             direction = (gradient.transpose(-1, -2) if ctx.square else gradient).contiguous()
-            pushed = _push(ctx.solve, ctx.options, _renamed(A), free, direction)[index]
+            pushed = _push(ctx.solve, ctx.options, _after(A, direction), _renamed(free), direction)[index]
             pushed = pushed.transpose(-1, -2) if ctx.square else pushed
             total = pushed if total is None else total + pushed
         return total, None, None, None

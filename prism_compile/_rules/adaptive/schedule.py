@@ -18,6 +18,8 @@ _FOCUS = 0.2
 _SLOPE = 0.005
 # Of runs of at least so many steps the last so many, and how much loss they suffer to keep 1 fixed.
 _CALM = 3
+# The least x that a value may fall to: what rounding has added to it by then is raised with it.
+_LOWEST = 0.1
 _PATIENCE = 1e-3
 # The same in every other step: above the rounding of the moments.
 _MARGIN = 1e-6
@@ -88,6 +90,8 @@ def _kind(info: StepInfo, step: int) -> StepKind:
     elif step >= counted - 2:
         # What three classical steps bring back to one.
         kind = kind._replace(dip=0.36 if step == counted - 1 else 0.16)
+    elif info.steps > _SAFE_FROM + 1:
+        kind = kind._replace(dip=_LOWEST)
     if half:
         # Every fall and rise of a value adds to its rounding noise.
         kind = kind._replace(dip=max(kind.dip, 0.49), only=CLASSICAL if left <= _CALM else -1)
@@ -100,6 +104,7 @@ def _focused(counted: bool, left: int, safe: bool) -> StepKind:
     return StepKind(
         focus=_FOCUS if left > 1 else None,
         hidden=_SLOPE if counted and not calm else 0.0,
-        patience=_PATIENCE if safe and calm else _MARGIN,
+        # The last step of a short run has no other to leave the rest to.
+        patience=_PATIENCE if safe or left > 1 else _MARGIN,
         dip=0.25,
     )
