@@ -42,6 +42,7 @@ from ..._iteration.loop import StepInfo
 from ..._iteration.precision import accumulation_dtype
 from ..._iteration.probe import Probe
 from ..rule import Rule
+from .fitted import FITTED, Fitted
 from .quadrature import SHIFT, chebyshev, moments_of
 from .quintics import CLASSICAL, COUNT, quintics
 from .schedule import kinds_of
@@ -59,9 +60,11 @@ def room_of(dtype: torch.dtype) -> float:
 
 
 @traced_constant
-def _tables_of(steps: int, p: int, dtype: torch.dtype, squared: bool) -> tuple[tuple, tuple[int, ...]]:
+def _tables_of(
+    steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted
+) -> tuple[tuple, tuple[int, ...]]:
     """The kinds of steps of a run, and which of them each step is."""
-    kinds = kinds_of(steps, p, dtype, squared)
+    kinds = kinds_of(steps, p, dtype, squared, fitted)
     distinct = tuple(dict.fromkeys(kinds))
     return distinct, tuple(map(distinct.index, kinds))
 
@@ -95,6 +98,7 @@ class AdaptiveRule(Rule):
     """All coefficients, and with them a bound on the next x; carried is that bound, Cᵖ."""
 
     degrees: tuple[int, ...] = (2,)
+    fitted: Fitted = FITTED
     probes = True
     free_count = 3
     plans = True
@@ -104,7 +108,7 @@ class AdaptiveRule(Rule):
 
     def prepare(self, info: StepInfo, residual: Tensor) -> Prepared:
         dtype = accumulation_dtype(info.dtype)
-        kinds, numbers = _tables_of(info.steps, info.p, info.dtype, info.squared)
+        kinds, numbers = _tables_of(info.steps, info.p, info.dtype, info.squared, self.fitted)
         family = (info.p, room_of(info.dtype), dtype, residual.device)
         tables = scores(residual, kinds, *family).unbind()
         return Prepared(

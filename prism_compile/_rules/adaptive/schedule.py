@@ -7,15 +7,12 @@ import torch
 from ..._iteration.constants import traced_constant
 from ..._iteration.loop import StepInfo
 from ..._iteration.precision import is_half
-from .fitted import HIDDEN, SHORT, VISIBLE
+from .fitted import Fitted
 from .quintics import CLASSICAL, SETTLING, lowest_ratio
 
 # The furthest that a step looks ahead, itself included.
 PLANS = 5
 _SAFE_FROM = 8
-# δ and the reward of a slope, by hand; half or twice as much changes final errors by a few percent.
-_FOCUS = 0.2
-_SLOPE = 0.005
 # Of runs of at least so many steps the last so many, and how much loss they suffer to keep 1 fixed.
 _CALM = 3
 # The least x that a value may fall to: what rounding has added to it by then is raised with it.
@@ -30,7 +27,7 @@ class StepKind(NamedTuple):
 
     plan: steps to look ahead, itself included. focus: δ of the weight, in place of a plan. hidden, visible:
     masses; with focus, hidden is the reward of a slope. patience: preference for the classical step. ratio,
-    dip: the least allowed. only: the one candidate allowed, or -1.
+    dip: the least allowed. only: the one candidate allowed, or -1. exact, sooner: as in `Fitted`.
     """
 
     plan: int = 1
@@ -41,6 +38,8 @@ class StepKind(NamedTuple):
     ratio: float = 0.0
     dip: float = 0.0
     only: int = -1
+    exact: float = 0.0
+    sooner: float = 0.0
 
 
 def _limits(dtype: torch.dtype, squared: bool) -> tuple[int, int]:
@@ -59,29 +58,29 @@ def _limits(dtype: torch.dtype, squared: bool) -> tuple[int, int]:
 
 # Plain tuples, for Dynamo hands named ones over as it pleases.
 @traced_constant
-def kinds_of(steps: int, p: int, dtype: torch.dtype, squared: bool) -> tuple[tuple, ...]:
+def kinds_of(steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted) -> tuple[tuple, ...]:
     """The `StepKind` of each step of a run."""
     info = StepInfo(0, steps, p, 2, dtype, squared)
-    return tuple(tuple(_kind(info, step)) for step in range(steps))
+    return tuple(tuple(_kind(info, step, fitted)) for step in range(steps))
 
 
-def _kind(info: StepInfo, step: int) -> StepKind:
+def _kind(info: StepInfo, step: int, fitted: Fitted) -> StepKind:
     counted, active = _limits(info.dtype, info.squared)
     active, half = min(info.steps, active), is_half(info.dtype)
     left = active - step
     if left <= 0:
         return StepKind(only=CLASSICAL if half else SETTLING)
     if not (info.squared and info.p == 2):
-        return _focused(step < counted, left, info.steps >= _SAFE_FROM)
+        return _focused(step < counted, left, info.steps >= _SAFE_FROM, fitted)
     plan, least = min(left, PLANS), lowest_ratio(info.p)
     short, safe = info.steps <= 4, info.steps >= _SAFE_FROM
     # The nearer the end, the less may dip: fewer steps are left to make it good.
     factor = 0.0 if left == 1 or left >= PLANS else 1.06 if short or plan == 4 else 1.15
-    kind = StepKind(plan, ratio=factor * least)
+    kind = StepKind(plan, ratio=factor * least, exact=fitted.exact, sooner=fitted.sooner)
     if left == 1:
-        kind = kind._replace(visible=VISIBLE, dip=0.0 if short else 0.25)
+        kind = kind._replace(visible=fitted.visible, dip=0.0 if short else 0.25)
     elif step < counted:
-        kind = kind._replace(hidden=HIDDEN if plan > 2 else SHORT if short else 0.0)
+        kind = kind._replace(hidden=fitted.hidden if plan > 2 else fitted.short if short else 0.0)
     if not safe:
         return kind
     counted = min(counted, active - _CALM)
@@ -98,12 +97,12 @@ def _kind(info: StepInfo, step: int) -> StepKind:
     return kind
 
 
-def _focused(counted: bool, left: int, safe: bool) -> StepKind:
+def _focused(counted: bool, left: int, safe: bool, fitted: Fitted) -> StepKind:
     """A step of a root or an inverse."""
     calm = left <= _CALM + 1 if safe else left <= 2
     return StepKind(
-        focus=_FOCUS if left > 1 else None,
-        hidden=_SLOPE if counted and not calm else 0.0,
+        focus=fitted.focus if left > 1 else None,
+        hidden=fitted.slope if counted and not calm else 0.0,
         # The last step of a short run has no other to leave the rest to.
         patience=_PATIENCE if safe or left > 1 else _MARGIN,
         dip=0.25,

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..._iteration.constants import kept_tensor, small_tensor
-from .fitted import EXACT, SOONER
 from .quadrature import nodes, weights_from_moments
 from .quintics import CLASSICAL, COUNT, SETTLING, Quintics, followed, power, quintics
 from .schedule import PLANS, StepKind
@@ -73,7 +72,7 @@ class _Planned:
         last = [self.readout, *masses, self.visible * kind.visible]
         # The sooner the better, where more than one plan gets there.
         rest = none.expand(-1, PLANS + 1)
-        shares = (EXACT, *(SOONER,) * PLANS)[: kind.plan - 1]
+        shares = (kind.exact, *(kind.sooner,) * PLANS)[: kind.plan - 1]
         sooner = [part for share in shares for part in (self.readout * share, rest)]
         weights = torch.cat(sooner + last, dim=1)
         count = weights.shape[1]
