@@ -146,3 +146,72 @@ def test_the_command_runs(one_thread, monkeypatch, tmp_path, capsys):
     assert "mlp.down 1" in printed
     assert "Means over" in printed
     assert (tmp_path / "spectra.png").read_bytes().startswith(b"\x89PNG")
+
+
+def spectrum(n: int) -> torch.Tensor:
+    """Not evenly spaced, and short enough for two steps to matter."""
+    return torch.tensor(numpy.geomspace(1, 0.02, n) ** numpy.linspace(1, 0.8, n))
+
+
+def test_the_limit_of_one_step_is_linear_least_squares(one_thread):
+    from spectra_limit import limit
+
+    for values in (spectrum(24), 7 * spectrum(24), torch.linspace(1, 0.5, 9, dtype=torch.float64)):
+        x = values.numpy() / values.numpy().max()
+        matrix = numpy.stack([x, x**3, x**5], axis=1)
+        solved = numpy.linalg.lstsq(matrix, numpy.ones(len(x)), rcond=None)[0]
+        expected = numpy.sqrt(numpy.mean((1 - matrix @ solved) ** 2))
+        assert limit(values, 1, copies=1, rounds=1) == pytest.approx(expected, abs=1e-8)
+
+
+def test_no_rule_is_below_the_limit(one_thread):
+    from demo_measure import orthogonality_error
+    from spectra_limit import limit
+    from spectra_measure import methods
+
+    values = spectrum(24)
+    least = limit(values, 2, copies=1, rounds=1)
+    assert least == limit(values, 2, copies=1, rounds=1)
+    errors = {name: orthogonality_error(run(values.diag()[None], 2, 0)) for name, run in methods().items()}
+    assert 0 < least <= min(errors.values()), errors
+
+
+@pytest.mark.parametrize("rule", ["adaptive", "prism", "polar_express"])
+def test_the_search_starts_at_what_a_rule_does(rule):
+    from spectra_limit import chosen_quintics
+
+    from prism_compile import polar
+
+    values = spectrum(24)
+    # A sketch of as many rows as columns is still random: only Polar Express is the same to rounding.
+    tolerance = 1e-10 if rule == "polar_express" else 2e-2
+    reached = polar(values.diag(), steps=3, rule=rule, sketch_size=24).diagonal()
+    quintics = chosen_quintics(values, rule, 3).tolist()
+    torch.testing.assert_close(evaluated(quintics, values), reached, atol=tolerance, rtol=0)
+
+
+def test_the_jacobian_of_a_composition(one_thread):
+    from spectra_limit import composed
+
+    generator = torch.Generator().manual_seed(0)
+    coefficients = torch.randn(2, 9, dtype=torch.float64, generator=generator)
+    values = spectrum(5)
+    _, jacobian = composed(coefficients, values)
+    exact = torch.autograd.functional.jacobian(lambda c: composed(c, values)[0].sum(0), coefficients)
+    torch.testing.assert_close(jacobian, exact.movedim(1, 0))
+
+
+def test_the_command_prints_the_limit_alone(one_thread, monkeypatch, capsys):
+    import spectra_limit
+    import spectra_main
+
+    monkeypatch.setattr(spectra_limit, "limit", lambda values, steps: 0.25)
+    spectra_main.main(["--limit", "--n", "12", "--k", "2"])
+    printed = capsys.readouterr().out
+    assert "K = 2 steps" in printed
+    assert "adaptive / limit: Gaussian 1:1 " in printed
+    assert "taylor" not in printed
+    row = next(line for line in printed.splitlines() if line.startswith("half at 0.1"))
+    assert row.split()[3] == "0.250"
+    with pytest.raises(SystemExit):
+        spectra_main.main(["--limit", "--function", "sqrtm"])

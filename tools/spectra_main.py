@@ -10,6 +10,7 @@ from time import perf_counter
 
 import torch
 from demo_measure import format_table
+from spectra_limit import LIMIT_NOTES, limit_table
 from spectra_measure import DAMPING, FUNCTIONS, STEPS, groups, measure, methods, rule_names
 from spectra_plot import Results, plot_errors
 from spectra_suite import suite
@@ -20,6 +21,7 @@ _REFERENCE = "polar_express"
 # A rule should nowhere be worse than the best of these by more than a factor and an offset.
 BASELINES = ("polar_express", "jordan", "you", "CANS", "prism")
 _FACTOR, _OFFSET = 1.02, 0.002
+_LIMIT_STEPS = 5
 _NOTES = f"""\
 *            the row's best
 mean ratio   geometric mean of the errors over {_REFERENCE}'s, with what is below {_OFFSET} taken as that
@@ -35,13 +37,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=128, help="smaller side (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="how many of each (default: %(default)s)")
     parser.add_argument("--dtype", choices=_DTYPES, default="float32")
-    parser.add_argument("--k", type=int, nargs="+", default=STEPS, metavar="K", help="numbers of steps")
+    steps = f"numbers of steps (default: {' '.join(map(str, STEPS))}; with --limit: {_LIMIT_STEPS})"
+    parser.add_argument("--k", type=int, nargs="+", metavar="K", help=steps)
     default = "adaptive" if "adaptive" in rule_names() else "prism"
     parser.add_argument("--rule", choices=rule_names(), default=default, help="whose misses are listed")
     parser.add_argument("--only-summary", action="store_true", help="print no row per spectrum")
     training = "training steps of the text model whose momentum is taken; 0: none (default: %(default)s)"
     parser.add_argument("--training-steps", type=int, default=100, help=training)
-    return parser.parse_args(arguments)
+    least = "print only, for a few spectra, the least error of any K quintics beside the rules'"
+    parser.add_argument("--limit", action="store_true", help=least)
+    parsed = parser.parse_args(arguments)
+    if parsed.limit and parsed.function != "polar":
+        parser.error("--limit is of the polar factor: leave --function out")
+    parsed.k = parsed.k or ([_LIMIT_STEPS] if parsed.limit else list(STEPS))
+    return parsed
 
 
 def marked(errors: list[float]) -> list[str]:
@@ -115,11 +124,32 @@ def summary_table(results: Results, rule: str, missed: dict[int, list[str]]) -> 
     return format_table(f"Means over {len(results[rule][steps])} spectra", header, rows, left=(0, 1))
 
 
+def _title(function: str, n: int, dtype: str, seeds: int) -> tuple[str, str]:
+    """Of the plot and the tables, and the error's name."""
+    label = "rms(1-σ)" if function == "polar" else "relative Frobenius error"
+    damped = f", eps={DAMPING:.0e}" if "sqrtm" in function else ""
+    count = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    return f"{function}{damped}: {label} on spectra of n = {n}, {dtype}, {count}", label
+
+
+def _print_limits(arguments: argparse.Namespace) -> None:
+    n, dtype, seeds = arguments.n, arguments.dtype, arguments.seeds
+    torch.set_num_threads(1)
+    print(_title("polar", n, dtype, seeds)[0])
+    for steps in arguments.k:
+        print("\n" + limit_table(steps, n, range(seeds), _DTYPES[dtype]), flush=True)
+    print(f"\n{LIMIT_NOTES}")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure, plot and print the tables."""
     arguments = _parse(argv)
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     began = perf_counter()
+    if arguments.limit:
+        _print_limits(arguments)
+        print(f"\ntorch {torch.__version__}, {perf_counter() - began:.0f} s in all")
+        return
     function, n, dtype = arguments.function, arguments.n, _DTYPES[arguments.dtype]
     settings = {"n": n, "dtype": dtype, "function": function, "training_steps": arguments.training_steps}
     if arguments.training_steps:
@@ -132,10 +162,7 @@ def main(argv: list[str] | None = None) -> None:
         results[name] = measure(run, steps=arguments.k, seeds=range(arguments.seeds), **settings)
         print(f"  {name}: measured, {perf_counter() - began:.0f} s", flush=True)
 
-    label = "rms(1-σ)" if function == "polar" else "relative Frobenius error"
-    damped = f", eps={DAMPING:.0e}" if "sqrtm" in function else ""
-    seeds = "1 seed" if arguments.seeds == 1 else f"{arguments.seeds} seeds"
-    title = f"{function}{damped}: {label} on spectra of n = {n}, {arguments.dtype}, {seeds}"
+    title, label = _title(function, n, arguments.dtype, arguments.seeds)
     path = _OUT / ("spectra.png" if function == "polar" else f"spectra-{function}.png")
     shown = {
         name: A
