@@ -1,4 +1,14 @@
-"""Matrix functions by PRISM iterations, written for compiled graphs."""
+"""Matrix functions by PRISM iterations, written for compiled graphs.
+
+Each part may import its own modules and the parts below it:
+
+    optim                                         optimizers, users of what this package exports
+    _polar  _sign  _square_root  _inverse_root    a function each: its form, start, signature, docstring
+    _inverse  _planning
+    _interface                                    options, checks, batches, gradients, operators
+    _rules                                        a rule each: how coefficients are chosen
+    _iteration                                    basis, probe, scaling, the loop
+"""
 
 from ._interface.op import keep_ops
 from ._interface.results import History, PolarFactors, SqrtPair

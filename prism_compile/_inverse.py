@@ -63,7 +63,7 @@ def inv(
     Args:
         A: `[..., n, n]`, float64, float32, bfloat16 or float16 (half precision is computed in float32).
         steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`;
-            of the rules, "prism" and "taylor" serve p = 1.
+            of the rules, the tables do not serve p = 1.
 
     Returns:
         A⁻¹ `[..., n, n]`; with `history`, `(inverse, History)`. A singular A shows as a residual that

@@ -92,7 +92,7 @@ def inv_root(
             precision is computed in float32).
         p: order of the root, an int ≥ 1.
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        rule: as in `polar`, but "prism" by default; tables and "adaptive" serve p = 2 only.
+        rule: as in `polar`; the tables serve p = 2 only.
         steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:

@@ -150,8 +150,8 @@ def polar(
             "prism" for degree=1.
         scaling: "schatten", "frobenius", or None for the one that the rule's source prescribes.
         form: "direct" (steps on m×n matrices), "gram" (on their n×n Gram matrices) or "auto": "gram" for
-            m > 1.5 n. Where singular values vanish, the Gram form mixes their directions into the others
-            by up to 1e-4 in float32; on well-conditioned A it is as accurate as the direct one.
+            m > 1.5 n and fewer than 8 steps, else "direct". The Gram form's U is as orthonormal, but off the
+            polar factor by up to the machine epsilon times the squared condition number.
         sketch_size: rows of the random sketch that the fit reads the spectrum from, ≥ 1.
         seed: seed of the sketch, ≥ 0; equal seeds give equal results.
         gradient: "unrolled" (differentiate the loop) or "dual" (store nothing, run again on dual numbers).
@@ -203,10 +203,8 @@ def polar_factors(
 
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
-        rule: as in `polar`, but "prism" by default: where A is exactly rank-deficient, "adaptive" leaves
-            its other singular values less exact.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
-        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`; with `history`, `(PolarFactors, History)`.

@@ -39,7 +39,7 @@ def signm(
     *,
     steps: int = 10,
     degree: int = 2,
-    rule: str = "prism",
+    rule: str | None = "prism",
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,

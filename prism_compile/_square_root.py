@@ -87,8 +87,7 @@ def sqrtm(
         A: `[..., n, n]`, symmetric positive (semi)definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        rule: as in `polar`, but "prism" by default; "adaptive" serves the inverse square root better.
-        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(1/2) `[..., n, n]`; with `history`, `(root, History)`. An indefinite A diverges or keeps a
@@ -137,9 +136,7 @@ def inv_sqrtm(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        rule: as in `polar`, but "prism" by default; "adaptive" is better in few steps where A
-            is well within its type: eigenvalues that rounding made negative diverge sooner.
-        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/2) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -187,8 +184,7 @@ def sqrtm_pair(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        rule: as in `polar`, but "prism" by default; "adaptive" is better for the inverse root only.
-        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `SqrtPair(sqrt, inv_sqrt)`, each `[..., n, n]`; with `history`, `(SqrtPair, History)`. For what bad

@@ -23,18 +23,18 @@ def fresh_dynamo():
 def test_inductor_agrees_with_eager(name):
     A = sample(name, 2)
     compiled = torch.compile(FUNCTIONS[name], fullgraph=True)
-    result, log = compiled(A, steps=6, history=True)
-    expected, reference = FUNCTIONS[name](A, steps=6, history=True)
-    # Reassociated reductions of float64 sums, carried through six steps at condition 20.
+    result, log = compiled(A, steps=3, history=True)
+    expected, reference = FUNCTIONS[name](A, steps=3, history=True)
+    # Reassociated reductions of float64 sums, carried through three steps at condition 20.
     for part, other in zip((*tensors(result), *log), (*tensors(expected), *reference)):
         torch.testing.assert_close(part, other, rtol=0, atol=1e-10)
 
 
 def test_inductor_agrees_with_eager_in_half_precision():
     # Fused kernels keep float32 between operations that eager rounds: agreement is to the residual's floor.
-    A = gaussian(64, 48).bfloat16()
-    result, log = torch.compile(pc.polar, fullgraph=True)(A, steps=6, history=True)
-    expected, _ = pc.polar(A, steps=6, history=True)
+    A = with_singular_values(log_spaced(48, 3.0), 64, 48).bfloat16()
+    result, log = torch.compile(pc.polar, fullgraph=True)(A, steps=4, history=True)
+    expected, _ = pc.polar(A, steps=4, history=True)
     assert (result - expected).abs().max() < 0.02
     assert log.residual[-1] < 4e-3
 
@@ -100,7 +100,8 @@ def test_fixed_coefficients_under_dynamic_shapes(name, rule):
 def operations(steps: int, **options) -> list[str]:
     recorder = EagerAndRecordGraphs()
     torch._dynamo.reset()
-    torch.compile(pc.polar, fullgraph=True, backend=recorder)(gaussian(9, 5), steps=steps, **options)
+    # Square, for the form of others depends on the number of steps.
+    torch.compile(pc.polar, fullgraph=True, backend=recorder)(gaussian(5, 5), steps=steps, **options)
     (graph,) = recorder.graphs
     return [str(node.target) for node in graph.graph.nodes if node.op.startswith("call")]
 
@@ -112,7 +113,9 @@ def operations(steps: int, **options) -> list[str]:
     ids=str,
 )
 def test_only_the_length_depends_on_the_step_count(options, longest):
-    counts = [len(operations(steps, **options)) for steps in (3, 4, 5, longest)]
+    # Steps of a kind share a table, which is a view.
+    lists = [operations(steps, **options) for steps in (3, 4, 5, longest)]
+    counts = [sum("getitem" not in operation for operation in operations) for operations in lists]
     assert counts[2] - counts[1] == counts[1] - counts[0]
     assert counts[3] - counts[2] == (longest - 5) * (counts[1] - counts[0])
 

@@ -82,7 +82,10 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
                 stack.enter_context(torch.autocast(arguments[-1].type, enabled=False))
             if torch._C._are_functorch_transforms_active():
                 stack.enter_context(temporarily_clear_interpreter_stack())
-            setattr(_TABLES, name, _returning(make(*arguments), name))
+            table = make(*arguments)
+        # The marks of torch._dynamo.mark_static: a graph of dynamic sizes must not make symbols of these.
+        table._dynamo_static_indices, table._has_dynamo_dim_marking = set(range(table.ndim)), True
+        setattr(_TABLES, name, _returning(table, name))
         return name
 
     @wraps(make)

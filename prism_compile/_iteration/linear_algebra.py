@@ -1,7 +1,10 @@
 """Products, norms and the identity, for batches `[b, m, n]`."""
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor
+from torch._guards import detect_fake_mode
 
 from .precision import accumulation_dtype
 
@@ -36,3 +39,27 @@ def rms_norm(residual: Tensor) -> Tensor:
     """‖R‖_F/√n of each matrix, `[b]`; no derivative flows through it."""
     n = residual.shape[-1]
     return (frobenius_norm(residual.detach()) * (n**-0.5 if n else 0.0))[:, 0, 0]
+
+
+def parts_of(x: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:
+    """x in parts along a dimension: views, but for draft export.
+
+    That compares storage offsets of fake and real tensors (torch/_subclasses/fake_utils.py), and so binds a
+    size that an offset is a multiple of.
+    """
+    if torch.compiler.is_dynamo_compiling() or not _is_draft(x):
+        return x.split(sizes, dim)
+    ends = list(accumulate(sizes))
+    ranges = [torch.arange(end - size, end, device=x.device) for size, end in zip(sizes, ends)]
+    return tuple(x.index_select(dim, index) for index in ranges)
+
+
+def unbound(x: Tensor) -> tuple[Tensor, ...]:
+    """x[0], x[1] and so on; as views as in `parts_of`."""
+    if torch.compiler.is_dynamo_compiling() or not _is_draft(x):
+        return x.unbind()
+    return tuple(part.squeeze(0) for part in parts_of(x, (1,) * x.shape[0], 0))
+
+
+def _is_draft(x: Tensor) -> bool:
+    return getattr(detect_fake_mode(x), "propagate_real_tensors", False)

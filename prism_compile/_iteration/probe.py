@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import labels
 from .basis import Basis
+from .linear_algebra import parts_of
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Probe(ABC):
         """S R^j for j < count, each `[b, q, n]`; for Q = R², which where formed halves the products."""
         q = self.first.shape[0] // 2
         if self.basis.quadratic is not None:
-            return [block for pair in self.pairs(count // 2) for block in pair.split(q, dim=1)]
-        blocks = list(self.pairs(1)[0].split(q, dim=1))
+            return [block for pair in self.pairs(count // 2) for block in parts_of(pair, (q, q), 1)]
+        blocks = list(parts_of(self.pairs(1)[0], (q, q), 1))
         with labels.phase("sketch"):
             while len(blocks) < count:
                 blocks.append(self.product(blocks[-1], self.basis.residual, 0.0, 1.0))

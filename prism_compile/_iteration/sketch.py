@@ -8,6 +8,8 @@ Hash: the two-round 32-bit mixer of C. Wellons' "hash prospector" search.
 import torch
 from torch import Tensor
 
+from .linear_algebra import parts_of, unbound
+
 _MASK = 2**32 - 1
 _STEPS_PER_HASH = 32
 
@@ -43,4 +45,5 @@ def sketches(
     S = (signs[0] if len(signs) == 1 else torch.cat(signs)).to(dtype)
     # One tensor of rows 0, S, 0 holds both.
     rows = torch.nn.functional.pad(S, (0, 0, sketch_size, sketch_size))
-    return rows[:, sketch_size:].unbind(), rows[:, : 2 * sketch_size].unbind()
+    above = parts_of(rows, (sketch_size, 2 * sketch_size), 1)[1]
+    return unbound(above), unbound(rows[:, : 2 * sketch_size])

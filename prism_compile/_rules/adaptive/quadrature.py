@@ -66,10 +66,10 @@ def chebyshev(count: int, matrix: torch.dtype, dtype: torch.dtype, device: torch
     return small_tensor(_chebyshev_rows(count, matrix), dtype, device)[None]
 
 
-def moments_of(probe: Probe, to_chebyshev: Tensor) -> Tensor:
+def moments_of(probe: Probe, to_chebyshev: Tensor, blocks: int) -> Tensor:
     """⟨S T_i, S T_j⟩, flat, `[b, B²]`: nq times what the quadrature is normalised to."""
     R = probe.basis.residual
-    b, blocks = R.shape[0], to_chebyshev.shape[-1]
+    b = R.shape[0]
     pairs = probe.pairs(blocks // 2, *_recurrence(R.dtype))
     with labels.phase("moments"):
         # Sizes in full: -1 has no meaning in an empty batch.

@@ -124,7 +124,7 @@ class AdaptiveRule(Rule):
     def coefficients(
         self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
     ) -> tuple[Coefficients, Any]:
-        moments = moments_of(probe, prepared.chebyshev)
+        moments = moments_of(probe, prepared.chebyshev, blocks_of(info.p))
         mean, square = torch.mm(moments, prepared.scores[info.step]).chunk(2, -1)
         C = torch.minimum((mean / square.clamp(min=_TINY)).clamp(min=1.0), prepared.caps)
         best = (C * (2 * mean - C * square)).argmax(-1, keepdim=True)
