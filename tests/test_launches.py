@@ -58,9 +58,9 @@ def test_a_further_step_compiles_no_further_kernel(name, rule):
     from bench_launches import launches
 
     options = {} if rule is None else {"rule": rule}
-    two, three = (launches(partial(FUNCTIONS[name], steps=n, **options), A) for n in (2, 3))
-    assert three.library > two.library
-    assert three.sources == two.sources > 0
+    three, four = (launches(partial(FUNCTIONS[name], steps=n, **options), A) for n in (3, 4))
+    assert four.library > three.library
+    assert four.sources == three.sources > 0
 
 
 def test_the_counter_tells_kernels_apart():
