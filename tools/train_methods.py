@@ -91,6 +91,9 @@ def methods(compile: bool) -> list[Method]:
         _muon("polar_express", 5, compile),
         _muon("prism", 3, compile),
         _muon("prism", 5, compile),
+        _muon("adaptive", 3, compile),
+        _muon("adaptive", 4, compile),
+        _muon("adaptive", 5, compile),
         _shampoo("eigh", False),
         _shampoo("prism", compile),
     ]

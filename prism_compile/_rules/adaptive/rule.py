@@ -15,7 +15,7 @@ just that, with a little mass on small values that are visible; the others look 
   the steps left can raise.
 
 That is for singular values. For the eigenvalues of a root or an inverse, of any order, the loss is weighted
-by 0.2 + (1 - x)² in all steps but the last, which leaves to later steps what they will correct, and a slope
+by δ + (1 - x)² in all steps but the last, which leaves to later steps what they will correct, and a slope
 at zero is rewarded: fewer steps to convergence, at less gain where a run ends before it.
 
 Low rank. Zeros look as if they could be raised, and steps that try it let the true values fall. Runs of eight

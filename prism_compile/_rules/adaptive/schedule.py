@@ -15,8 +15,6 @@ PLANS = 5
 _SAFE_FROM = 8
 # Of runs of at least so many steps the last so many, and how much loss they suffer to keep 1 fixed.
 _CALM = 3
-# The least x that a value may fall to: what rounding has added to it by then is raised with it.
-_LOWEST = 0.1
 _PATIENCE = 1e-3
 # The same in every other step: above the rounding of the moments.
 _MARGIN = 1e-6
@@ -86,11 +84,9 @@ def _kind(info: StepInfo, step: int, fitted: Fitted) -> StepKind:
     counted = min(counted, active - _CALM)
     if step >= counted:
         kind = kind._replace(hidden=0.0, patience=_PATIENCE)
-    elif step >= counted - 2:
-        # What three classical steps bring back to one.
+    elif step >= counted - 2 or info.steps > _SAFE_FROM + 1:
+        # What the classical steps bring back to one; and what rounding adds to a low value rises with it.
         kind = kind._replace(dip=0.36 if step == counted - 1 else 0.16)
-    elif info.steps > _SAFE_FROM + 1:
-        kind = kind._replace(dip=_LOWEST)
     if half:
         # Every fall and rise of a value adds to its rounding noise.
         kind = kind._replace(dip=max(kind.dip, 0.49), only=CLASSICAL if left <= _CALM else -1)
