@@ -1,12 +1,18 @@
 """Fixtures that several files use."""
 
+import os
+
+# Before torch is imported, and for the processes that tests start: small matrices have nothing to share, and
+# threads that wait for a busy core cost minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 
 
 @pytest.fixture
 def one_thread():
-    """Small matrices have nothing to share, and threads that wait for a busy core cost seconds."""
+    """One thread whatever the environment says, for what counts kernels or sums in one order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -23,9 +23,9 @@ def fresh_dynamo():
 def test_inductor_agrees_with_eager(name):
     A = sample(name, 2)
     compiled = torch.compile(FUNCTIONS[name], fullgraph=True)
-    result, log = compiled(A, steps=3, history=True)
-    expected, reference = FUNCTIONS[name](A, steps=3, history=True)
-    # Reassociated reductions of float64 sums, carried through three steps at condition 20.
+    result, log = compiled(A, steps=2, history=True)
+    expected, reference = FUNCTIONS[name](A, steps=2, history=True)
+    # Reassociated reductions of float64 sums, carried through two steps at condition 20.
     for part, other in zip((*tensors(result), *log), (*tensors(expected), *reference)):
         torch.testing.assert_close(part, other, rtol=0, atol=1e-10)
 
