@@ -198,7 +198,7 @@ def root_problems(device: torch.device, extent: str) -> list[Callable[[], Proble
     whiten = (prism_compile.inv_sqrtm, partial(power, exponent=-0.5))
 
     def problem(
-        name, functions, n, batch, target, newton=None, rules=("prism", "taylor"), **bound
+        name, functions, n, batch, target, newton=None, rules=("adaptive", "prism", "taylor"), **bound
     ) -> Problem:
         function, decomposed = functions
         A = definite(n, 1e4, batch, device)
@@ -217,9 +217,10 @@ def root_problems(device: torch.device, extent: str) -> list[Callable[[], Proble
             methods.append(Method("coupled Newton to 1e-6", each, compile=False))
         return Problem(name, _shape(A), f"1e4, to {target:.0e}", A, quality, tuple(methods))
 
-    three = ("prism", "taylor", "polar_express")
+    three = ("adaptive", "prism", "taylor", "polar_express")
     if extent == "quick":
-        return [lambda: problem("inv_root, p=4", root, 64, (4,), 1e-3, newton=4, rules=("prism",), p=4)]
+        fitted = ("adaptive", "prism")
+        return [lambda: problem("inv_root, p=4", root, 64, (4,), 1e-3, newton=4, rules=fitted, p=4)]
     return [
         lambda: problem("sqrtm_pair", pair, 512, (), 1e-4, rules=three),
         lambda: problem("inv_root, p=4", root, 128, (32,), 1e-3, newton=4, p=4),

@@ -73,11 +73,11 @@ def _root_rows(
     eager: Callable[..., Tensor],
     exponent: float,
 ) -> list[tuple[str, ...]]:
-    """Rows of one matrix: both rules at the steps that each needs, and the classical one at PRISM's."""
+    """Rows of one matrix: each rule at the steps that it needs, the classical one at the default's too."""
     condition = damped_condition(A)
-    fitted = prism_compile.steps_for(condition, tol=TOLERANCE, p=p)
-    classical = prism_compile.steps_for(condition, tol=TOLERANCE, p=p, rule="taylor")
-    pairs = [("prism", fitted), ("taylor", fitted), ("taylor", classical)]
+    rules = ("adaptive", "prism", "taylor")
+    needed = {rule: prism_compile.steps_for(condition, tol=TOLERANCE, p=p, rule=rule) for rule in rules}
+    pairs = [*needed.items(), ("taylor", needed["adaptive"])]
     methods = [
         Method(
             rule,

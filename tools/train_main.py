@@ -34,12 +34,25 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--search-steps", type=int, default=40, help="steps of a run that tries a rate")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: %(default)s)")
     parser.add_argument("--width", type=int, default=128, help="width of the model (default: %(default)s)")
+    parser.add_argument("--only", help="methods, by name, with commas (default: all)")
     parser.add_argument("--threads", type=int, help="torch's threads (default: its own)")
     parser.add_argument("--eager", action="store_true", help="do not compile the library's solvers")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.steps, arguments.search_steps, arguments.seeds, arguments.eager = 20, 0, 1, True
     return arguments
+
+
+def _chosen(only: str | None, compile: bool) -> list[Method]:
+    """The methods of these names."""
+    found = methods(compile)
+    if only is None:
+        return found
+    names, known = only.split(","), [method.name for method in found]
+    for name in names:
+        if name not in known:
+            sys.exit(f"--only: no method {name!r}; there are {', '.join(known)}")
+    return [method for method in found if method.name in names]
 
 
 def _tuned(corpus: Corpus, chosen: list[Method], arguments: argparse.Namespace) -> dict[str, float]:
@@ -85,11 +98,11 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     began = perf_counter()
-    corpus, chosen = load_corpus(), methods(not arguments.eager)
+    corpus, chosen = load_corpus(), _chosen(arguments.only, not arguments.eager)
     size = sum(w.numel() for w in build_model(corpus, 0, arguments.width).parameters())
     print(f"{size} parameters, {len(corpus.training)} characters of pydoc_data.topics\nRates ...", flush=True)
     # The rate does not depend on the graphs, and each of the many short runs would compile its own.
-    rates = _tuned(corpus, methods(compile=False), arguments)
+    rates = _tuned(corpus, _chosen(arguments.only, compile=False), arguments)
 
     print(f"Training {arguments.seeds} x {len(chosen)} runs of {arguments.steps} steps ...", flush=True)
     results: dict[str, list[Run]] = {method.name: [] for method in chosen}
@@ -104,9 +117,10 @@ def main() -> None:
     plot_losses(results, _OUT)
     print(f"  wrote {relpath(_OUT)}\n")
     print(_table(_HEADER, [_row(name, rates[name], runs) for name, runs in results.items()], 1))
-    print(f"\n{_NOTES}\n\n{ROOTS_TITLE}\n")
-    roots = root_rows(results["Shampoo prism"][-1].factors, not arguments.eager)
-    print(_table(ROOTS_HEADER, roots, 2))
+    print(f"\n{_NOTES}")
+    if "Shampoo prism" in results:
+        roots = root_rows(results["Shampoo prism"][-1].factors, not arguments.eager)
+        print(f"\n{ROOTS_TITLE}\n\n{_table(ROOTS_HEADER, roots, 2)}")
     threads = torch.get_num_threads()
     print(f"\ntorch {torch.__version__}, {threads} threads, {perf_counter() - began:.0f} s in all")
 
