@@ -1,9 +1,12 @@
 """Numbers that are finished while a graph is traced."""
 
+import pytest
 import torch
 from torch._dynamo.testing import EagerAndRecordGraphs
 
-from prism_compile._iteration.constants import traced_constant
+from prism_compile._iteration.constants import in_memory, kept_tensor, small_tensor, traced_constant
+
+from ..matrices import gaussian
 
 
 @traced_constant
@@ -19,3 +22,61 @@ def test_a_traced_constant_is_computed_once_and_not_traced():
     assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 0.667))
     (graph,) = recorder.graphs
     assert sum(node.op.startswith("call") for node in graph.graph.nodes) == 1
+
+
+made = []
+
+
+@kept_tensor
+def squares(count: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    made.append(count)
+    return torch.arange(count, dtype=dtype, device=device) ** 2
+
+
+def add_squares(A: torch.Tensor) -> torch.Tensor:
+    return A + squares(A, 5, A.dtype, A.device)
+
+
+def test_a_kept_tensor_is_made_once_and_shared():
+    A = torch.ones(5)
+    first = squares(A, 4, A.dtype, A.device)
+    assert squares(A, 4, A.dtype, A.device) is first
+    assert first.tolist() == [0, 1, 4, 9]
+    assert squares(A, 4, torch.float64, A.device).dtype == torch.float64
+    assert not first.requires_grad
+    with torch.inference_mode():
+        late = squares(A, 7, A.dtype, A.device)
+    assert not late.is_inference()
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_kept_tensor_is_a_constant_of_a_compiled_graph(dynamic):
+    torch._dynamo.reset()
+    recorder = EagerAndRecordGraphs()
+    compiled = torch.compile(add_squares, fullgraph=True, backend=recorder, dynamic=dynamic)
+    add_squares(torch.ones(5))
+    before = len(made)
+    assert torch.equal(compiled(torch.ones(3, 5)), add_squares(torch.ones(3, 5)))
+    assert len(made) == before
+    (graph,) = recorder.graphs
+    assert sum(node.op.startswith("call") for node in graph.graph.nodes) == 1
+
+
+def test_a_kept_tensor_under_transforms():
+    A = gaussian(4, 5)
+    expected = A + torch.arange(5) ** 2
+    assert torch.equal(torch.func.vmap(add_squares)(A), expected)
+    assert torch.equal(torch.func.grad(lambda A: add_squares(A).sum())(A), torch.ones_like(A))
+    assert add_squares(torch.empty(2, 5, device="meta")).shape == (2, 5)
+
+
+@pytest.mark.parametrize("numbers", [(1.5,), (0.0, -2.0, 3.0), ((1.0, 0.0), (0.0, 4.0)), (((1.0,), (2.0,)),)])
+def test_small_tensor_is_torchs(numbers):
+    made = small_tensor(numbers, torch.float64, torch.device("cpu"))
+    assert torch.equal(made, torch.tensor(numbers, dtype=torch.float64))
+
+
+def test_in_memory_changes_nothing():
+    A = gaussian(3, 4)
+    assert torch.equal(in_memory(A), A)
+    assert in_memory(A).data_ptr() == A.data_ptr()

@@ -8,7 +8,9 @@ from prism_compile._iteration.linear_algebra import (
     frobenius_norm,
     identity_like,
     identity_minus,
+    parts_of,
     rms_norm,
+    unbound,
 )
 
 from ..matrices import F64, gaussian
@@ -40,3 +42,12 @@ def test_norms_of_half_precision_do_not_overflow_and_have_no_derivative():
     assert not norm.requires_grad
     assert rms_norm(A[:, :20])[0].item() == pytest.approx(100 * 20**0.5)
     assert torch.equal(rms_norm(torch.zeros(2, 0, 0)), torch.zeros(2))
+
+
+def test_parts_are_views():
+    A = gaussian(3, 5, 2)
+    first, second = parts_of(A, (2, 3), 1)
+    assert torch.equal(first, A[:, :2])
+    assert torch.equal(second, A[:, 2:])
+    assert second.untyped_storage().data_ptr() == A.untyped_storage().data_ptr()
+    assert all(map(torch.equal, unbound(A), A))
