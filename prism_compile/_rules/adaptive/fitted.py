@@ -28,6 +28,6 @@ FITTED = Fitted(
     visible=0.00981,
     exact=1.39,
     sooner=0.00123,
-    focus=0.197,
-    slope=0.0488,
+    focus=0.185,
+    slope=0.0706,
 )
