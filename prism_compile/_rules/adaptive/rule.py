@@ -22,9 +22,9 @@ Low rank. Zeros look as if they could be raised, and steps that try it let the t
 steps and more therefore count unseen mass in their first steps only, let nothing fall far before they stop,
 and in their last three prefer the classical step, which keeps 1 fixed, by a margin that only visible values
 overcome: the true part then converges, cubically, before rounding noise is large enough to be seen. A run
-that is longer than the type's digits bear ends with the settling step, which lets noise stay where it is. In
-half precision noise is seen at once: there the last three steps of eight, and all beyond, are the classical
-one.
+that is longer than the type's digits bear ends with classical steps, which raise what is small little by
+little; of a root with the settling step, which lets it stay where it is. In half precision noise is seen at
+once: there the last three steps of eight are classical ones too.
 
 Every score is linear in the moments: one constant table a step, a product, an argmax. All steps run the same
 kernels. C enters the coefficients in the last step only.

@@ -67,7 +67,8 @@ def _kind(info: StepInfo, step: int, fitted: Fitted) -> StepKind:
     active, half = min(info.steps, active), is_half(info.dtype)
     left = active - step
     if left <= 0:
-        return StepKind(only=CLASSICAL if half else SETTLING)
+        # An eigenvalue that rounding made negative is not to grow.
+        return StepKind(only=CLASSICAL if half or info.squared else SETTLING)
     if not (info.squared and info.p == 2):
         return _focused(step < counted, left, info.steps >= _SAFE_FROM, fitted)
     plan, least = min(left, PLANS), lowest_ratio(info.p)
