@@ -118,7 +118,7 @@ def test_the_written_file_has_the_numbers():
     fitted = FITTED._replace(hidden=1.23e-05, slope=125.0)
     text = file_text(fitted, "tools/tune --iterations 3")
     assert text.startswith("# Made by `tools/tune --iterations 3`; do not edit.\n")
-    written: dict = {"__name__": "fitted"}
+    written: dict = {"__name__": type(FITTED).__module__}
     exec(compile(text, "fitted.py", "exec"), written)
     assert written["FITTED"] == fitted
     assert written["Fitted"]._fields == type(FITTED)._fields
@@ -165,7 +165,7 @@ def test_the_command_writes_and_checks(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(tune_main, "RootObjective", small_roots)
     assert tune_main.main(["--iterations", "1"]) == 0
     text = (tmp_path / "fitted.py").read_text()
-    written: dict = {"__name__": "fitted"}
+    written: dict = {"__name__": type(FITTED).__module__}
     exec(compile(text, "fitted.py", "exec"), written)
     fitted = type(FITTED)(*written["FITTED"])
     for objective in (small_polar(0), small_roots(0)):

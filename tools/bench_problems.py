@@ -217,14 +217,14 @@ def root_problems(device: torch.device, extent: str) -> list[Callable[[], Proble
             methods.append(Method("coupled Newton to 1e-6", each, compile=False))
         return Problem(name, _shape(A), f"1e4, to {target:.0e}", A, quality, tuple(methods))
 
-    three = ("adaptive", "prism", "taylor", "polar_express")
+    four = ("adaptive", "prism", "taylor", "polar_express")
     if extent == "quick":
         fitted = ("adaptive", "prism")
         return [lambda: problem("inv_root, p=4", root, 64, (4,), 1e-3, newton=4, rules=fitted, p=4)]
     return [
-        lambda: problem("sqrtm_pair", pair, 512, (), 1e-4, rules=three),
+        lambda: problem("sqrtm_pair", pair, 512, (), 1e-4, rules=four),
         lambda: problem("inv_root, p=4", root, 128, (32,), 1e-3, newton=4, p=4),
-        lambda: problem("inv_sqrtm", whiten, 256, (), 1e-3, newton=2, rules=three),
+        lambda: problem("inv_sqrtm", whiten, 256, (), 1e-3, newton=2, rules=four),
     ]
 
 

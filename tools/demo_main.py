@@ -34,7 +34,13 @@ def plot_panels(matrices: GradientMatrices) -> list[Panel]:
     damped_sqrtm = partial(prism_compile.sqrtm, eps=DAMPING)
     return [
         Panel("polar, momentum of attention.out, 128x128", prism_compile.polar, A, rules, 16),
-        Panel("sqrtm, covariance GGᵀ of attention.out, 128x128", damped_sqrtm, C, (*rules[:2], "taylor"), 12),
+        Panel(
+            "sqrtm, covariance GGᵀ of attention.out, 128x128",
+            damped_sqrtm,
+            C,
+            ("adaptive", "prism", "taylor"),
+            12,
+        ),
     ]
 
 

@@ -14,7 +14,8 @@ from demo_measure import format_table
 from progress import show_progress
 from tune_objective import PolarObjective, RootObjective
 
-from prism_compile._rules.adaptive.fitted import FITTED, Fitted
+from prism_compile._rules.adaptive.fitted import FITTED
+from prism_compile._rules.adaptive.schedule import Fitted
 
 Objective = Callable[[Fitted], float]
 
@@ -37,26 +38,7 @@ _TEXT = '''\
 # Made by `{command}`; do not edit.
 """The fitted numbers of the rule "adaptive"."""
 
-from typing import NamedTuple
-
-
-class Fitted(NamedTuple):
-    """Weights of a step's loss; twice or half of each changes tools/spectra by a few percent.
-
-    hidden, short: mass on small values that moments do not tell from zero, in all runs and in those of at
-    most four steps. visible: of the last step, on small values that moments tell. exact, sooner: shares of
-    the loss after the step itself, and after those of its plan. focus, slope: of roots and inverses, δ of
-    the loss's weight and the reward of a slope at zero.
-    """
-
-    hidden: float
-    short: float
-    visible: float
-    exact: float
-    sooner: float
-    focus: float
-    slope: float
-
+from .schedule import Fitted
 
 FITTED = Fitted(
 {numbers}

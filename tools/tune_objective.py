@@ -36,7 +36,7 @@ from prism_compile._planning import steps_for
 from prism_compile._polar import PolarForm
 from prism_compile._rules import RULES, Rule
 from prism_compile._rules.adaptive import rule as adaptive
-from prism_compile._rules.adaptive.fitted import Fitted
+from prism_compile._rules.adaptive.schedule import Fitted
 
 POLAR_STEPS = (3, 4, 5, 6, 7, 8)
 _LOW_RANK_STEPS = (5, 6, 7)

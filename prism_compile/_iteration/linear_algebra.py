@@ -47,7 +47,7 @@ def parts_of(x: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:
     That compares storage offsets of fake and real tensors (torch/_subclasses/fake_utils.py), and so binds a
     size that an offset is a multiple of.
     """
-    if torch.compiler.is_dynamo_compiling() or not _is_draft(x):
+    if not _is_draft(x):
         return x.split(sizes, dim)
     ends = list(accumulate(sizes))
     ranges = [torch.arange(end - size, end, device=x.device) for size, end in zip(sizes, ends)]
@@ -56,10 +56,13 @@ def parts_of(x: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:
 
 def unbound(x: Tensor) -> tuple[Tensor, ...]:
     """x[0], x[1] and so on; as views as in `parts_of`."""
-    if torch.compiler.is_dynamo_compiling() or not _is_draft(x):
+    if not _is_draft(x):
         return x.unbind()
     return tuple(part.squeeze(0) for part in parts_of(x, (1,) * x.shape[0], 0))
 
 
 def _is_draft(x: Tensor) -> bool:
+    # An eager call, which has no modes, need not search for one.
+    if torch.compiler.is_dynamo_compiling() or torch._C._len_torch_dispatch_stack() == 0:
+        return False
     return getattr(detect_fake_mode(x), "propagate_real_tensors", False)

@@ -42,10 +42,10 @@ from ..._iteration.loop import StepInfo
 from ..._iteration.precision import accumulation_dtype
 from ..._iteration.probe import Probe
 from ..rule import Rule
-from .fitted import FITTED, Fitted
+from .fitted import FITTED
 from .quadrature import SHIFT, chebyshev, moments_of
 from .quintics import CLASSICAL, COUNT, quintics
-from .schedule import kinds_of
+from .schedule import Fitted, kinds_of
 from .scores import blocks_of, scores
 
 CAP = 1.5625
@@ -153,4 +153,4 @@ class AdaptiveRule(Rule):
         return 0.01
 
 
-RULE = AdaptiveRule("adaptive", "this library, `_rules/adaptive.py`")
+RULE = AdaptiveRule("adaptive", "this library, `_rules/adaptive`")

@@ -32,24 +32,17 @@ def scores(kinds: tuple[tuple, ...], p: int, room: float, dtype: torch.dtype, de
     blocks = blocks_of(p)
     found, x = quintics(p, room, dtype, device), nodes(blocks, dtype, device)
     readout = weights_from_moments(blocks, dtype, device)
-    planned = _Planned(found, readout, x, p, max(StepKind(*kind).plan for kind in kinds))
+    named = [StepKind(*fields) for fields in kinds]
+    images = _Images(found, readout, x, p, max(kind.plan for kind in named))
     tables = []
-    for kind in (StepKind(*fields) for fields in kinds):
-        mean, square = planned.means(kind) if kind.focus is None else _focused(kind, found, readout, x, p)
+    for kind in named:
+        mean, square = images.means(kind)
         tables.append(torch.cat((mean + _preference(kind, found, blocks), square), dim=1))
     return torch.stack(tables)
 
 
-def _focused(kind: StepKind, found: Quintics, readout: Tensor, x: Tensor, p: int) -> tuple[Tensor, Tensor]:
-    """⟨φ y⟩ with the reward of a slope, and ⟨φ y²⟩, φ = δ + (1 - x)²."""
-    y, weighted = found.image(x[:, None], p), readout * (kind.focus + (1 - x) ** 2)
-    # ⟨(1 - x)⁸⟩ times the slope of y at zero: what lies near zero is to rise.
-    slope = kind.hidden * torch.mm(readout, ((1 - x) ** 8)[:, None]) * power(found.q0, p)
-    return torch.mm(weighted, y) + slope, torch.mm(weighted, y * y)
-
-
-class _Planned:
-    """Means at the end of a plan, masses included, with a share of those on the way."""
+class _Images:
+    """What candidates, and the steps that follow them, make of nodes and points; ⟨y⟩ and ⟨y²⟩ of these."""
 
     def __init__(self, found: Quintics, readout: Tensor, x: Tensor, p: int, plans: int):
         points = small_tensor((*_POINTS, _SEEN), x.dtype, x.device)
@@ -60,13 +53,25 @@ class _Planned:
             images.append(y)
         self.images = torch.cat(images)
         self.squares = self.images * self.images
-        self.readout = readout
+        self.found, self.readout, self.x, self.p = found, readout, x, p
         # How much of the spectrum lies near zero, however near; and how much is small but visible.
         self.near = torch.mm(readout, _near_zero(x)[:, None])
         self.visible = torch.mm(readout, (25 * x * (1 - x) ** 9)[:, None])
 
     def means(self, kind: StepKind) -> tuple[Tensor, Tensor]:
-        """⟨y⟩ and ⟨y²⟩ as this kind of step counts them."""
+        """As this kind of step counts them."""
+        return self._planned(kind) if kind.focus is None else self._focused(kind)
+
+    def _focused(self, kind: StepKind) -> tuple[Tensor, Tensor]:
+        """⟨φ y⟩ with the reward of a slope, and ⟨φ y²⟩, φ = δ + (1 - x)²."""
+        count, r = self.x.shape[0], 1 - self.x
+        weighted = self.readout * (kind.focus + r**2)
+        # ⟨r⁸⟩ times the slope of y at zero: what lies near zero is to rise.
+        slope = kind.hidden * torch.mm(self.readout, (r**8)[:, None]) * power(self.found.q0, self.p)
+        return torch.mm(weighted, self.images[:count]) + slope, torch.mm(weighted, self.squares[:count])
+
+    def _planned(self, kind: StepKind) -> tuple[Tensor, Tensor]:
+        """At the end of a plan, masses included, with a share of those on the way."""
         none = torch.zeros_like(self.near)
         masses = [self.near * kind.hidden if k < kind.plan else none for k in range(PLANS)]
         last = [self.readout, *masses, self.visible * kind.visible]
