@@ -35,19 +35,23 @@ def spectra(n: int) -> dict[str, torch.Tensor]:
 
 
 # The residual of a rounded X is a sum of n products of relative error eps: √(mean) about eps/2 per entry
-# of XᵀX, i.e. 0.5·eps·√n/√n. Measured floors are 2e-3 and 2e-4; the bars are twice that.
+# of XᵀX, i.e. 0.5·eps·√n/√n. Measured floors are 2e-3 and 2e-4; the bars are twice that. It is asked of
+# the values that the type carries, above its eps: A's rounding makes the others what they are. A mean over
+# few of them is not as even: eps.
 @pytest.mark.parametrize(("dtype", "floor"), [(torch.bfloat16, 4e-3), (torch.float16, 5e-4)])
 @pytest.mark.parametrize("n", [48, 160])
 @pytest.mark.parametrize("rule", ["adaptive", "prism", "taylor"])
 def test_polar_is_stable_for_20_steps(n, dtype, floor, rule):
     for name, values in spectra(n).items():
-        A = with_singular_values(values, n, n)
-        U, history = polar(A.to(dtype), steps=20, history=True, rule=rule)
+        A = with_singular_values(values, n, n).to(dtype)
+        U, history = polar(A, steps=20, history=True, rule=rule)
         assert U.dtype == dtype
         assert history.residual.dtype == torch.float32
         assert torch.linalg.svdvals(U.float()).max() < 1.25, name
-        converged = polar(A.float(), steps=20, history=True, rule=rule)[1]
-        if converged.residual[-1] < 1e-4:
+        eps = torch.finfo(dtype).eps
+        carried = int((values > eps).sum())
+        assert (torch.linalg.svdvals(U.double())[:carried].square() - 1).square().mean().sqrt() < eps, name
+        if carried == n:
             assert history.residual[-1] < floor, name
             assert rms_orthogonality(U) < floor, name
 
