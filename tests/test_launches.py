@@ -35,7 +35,7 @@ def tools(monkeypatch):
         (pc.polar, {"rule": "taylor"}, 3, 0),
         (pc.polar, {"rule": "polar_express"}, 3, 0),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_a_further_step_launches_no_more_than(function, options, library, own):
     from bench_launches import further_step
