@@ -9,7 +9,7 @@ import torch
 from prism_compile._rules import RULES
 from prism_compile._rules.adaptive.fitted import FITTED
 
-POLAR = ("hidden", "short", "visible", "exact", "sooner")
+POLAR = ("hidden", "short")
 
 
 @pytest.fixture(autouse=True)
@@ -130,8 +130,8 @@ def test_differences_are_told():
     from tune_main import differences
 
     assert differences(FITTED, FITTED) == []
-    (line,) = differences(FITTED._replace(exact=2 * FITTED.exact), FITTED)
-    assert line.split()[0] == "exact:"
+    (line,) = differences(FITTED._replace(short=2 * FITTED.short), FITTED)
+    assert line.split()[0] == "short:"
 
 
 def test_a_search_finds_a_minimum():
@@ -145,7 +145,7 @@ def test_a_search_finds_a_minimum():
     assert found.focus == pytest.approx(0.3, rel=0.1)
     assert found.slope == pytest.approx(0.002, rel=0.1)
     assert found == search(objective, START, ("focus", "slope"), iterations=30, seed=0, label="test")
-    assert found[:5] == START[:5]
+    assert found[:2] == START[:2]
     assert all(value == rounded(value) for value in found)
 
 

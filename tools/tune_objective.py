@@ -80,7 +80,7 @@ def _rule(fitted: Fitted) -> Rule:
 
 
 class PolarObjective:
-    """Of hidden, short, visible, exact and sooner."""
+    """Of hidden and short."""
 
     def __init__(self, members: int = 16, low_rank: int = 64, n: int = 64, seed: int = 0):
         A, _, _ = dressed(training_spectra(members, n, seed), symmetric=False, seed=seed)

@@ -4,11 +4,8 @@
 from .schedule import Fitted
 
 FITTED = Fitted(
-    hidden=12.8,
-    short=1.37,
-    visible=0.00981,
-    exact=1.39,
-    sooner=0.00123,
+    hidden=14.2,
+    short=2.0,
     focus=0.185,
     slope=0.0706,
 )

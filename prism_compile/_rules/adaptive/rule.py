@@ -7,12 +7,12 @@ candidates y of `quintics.py` a step takes the one of least loss, with C the bes
 
 where ⟨·⟩ is the mean over the spectrum by the quadrature of `quadrature.py`. C is the bound of the next
 state; that x ≤ C by construction and that g has no zero is what makes a steep step safe. The last step does
-just that, with a little mass on small values that are visible; the others look ahead:
+just that; to the others' loss is added what they leave to do. Let z be what the steps of equal peaks for the
+interval that y leaves make of y by the end of the run (for at most five steps):
 
-- y is what the candidate and, after it, the steps of equal peaks for the interval it leaves make of x by the
-  end of the run (for at most five steps), plus a share of the exact loss of the step itself;
-- moments of degree 2B - 2 do not tell a small x from zero: what lies near zero counts as mass at points that
-  the steps left can raise.
+- a share of the loss in z;
+- mass at small points that the steps left can raise, in z too, as much as lies near zero: moments of degree
+  2B - 2 do not tell a small x from zero.
 
 That is for singular values. For the eigenvalues of a root or an inverse, of any order, the loss is weighted
 by δ + (1 - x)² in all steps but the last, which leaves to later steps what they will correct, and a slope
@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 
 from ..._iteration.basis import Coefficients
-from ..._iteration.constants import kept_tensor, traced_constant
+from ..._iteration.constants import kept_tensor, small_tensor, traced_constant
 from ..._iteration.loop import StepInfo
 from ..._iteration.precision import accumulation_dtype
 from ..._iteration.probe import Probe
@@ -45,10 +45,9 @@ from ..rule import Rule
 from .fitted import FITTED
 from .quadrature import SHIFT, chebyshev, moments_of
 from .quintics import CLASSICAL, COUNT, quintics
-from .schedule import Fitted, kinds_of
+from .schedule import Fitted, StepKind, kinds_of
 from .scores import blocks_of, scores
 
-CAP = 1.5625
 _TINY = 1e-30
 # A bound on the slope of C y at 0.
 _STEEPEST = 25.0
@@ -70,11 +69,11 @@ def _tables_of(
 
 
 @kept_tensor
-def _caps(p: int, room: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The largest C of each candidate, `[N]`: one for those that keep 1 fixed."""
+def _caps(kinds: tuple[tuple, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The largest C of each candidate in a kind of step, `[kinds, N]`: one for those that keep 1 fixed."""
     number = torch.arange(COUNT + 2, device=device)
-    one = torch.ones(COUNT + 2, dtype=dtype, device=device)
-    return torch.where(number >= CLASSICAL, one, one * CAP)
+    cap = small_tensor(tuple(StepKind(*fields).cap for fields in kinds), dtype, device)
+    return torch.where(number >= CLASSICAL, torch.ones_like(cap)[:, None], cap[:, None])
 
 
 @kept_tensor
@@ -85,11 +84,11 @@ def _coefficients(p: int, room: float, dtype: torch.dtype, device: torch.device)
 
 
 class Prepared(NamedTuple):
-    """What the steps of a run read: scores by step."""
+    """What the steps of a run read: scores and caps by step."""
 
     chebyshev: Tensor
     scores: tuple[Tensor, ...]
-    caps: Tensor
+    caps: tuple[Tensor, ...]
     coefficients: Tensor
 
 
@@ -110,11 +109,11 @@ class AdaptiveRule(Rule):
         dtype = accumulation_dtype(info.dtype)
         kinds, numbers = _tables_of(info.steps, info.p, info.dtype, info.squared, self.fitted)
         family = (info.p, room_of(info.dtype), dtype, residual.device)
-        tables = scores(residual, kinds, *family).unbind()
+        tables, caps = scores(residual, kinds, *family).unbind(), _caps(residual, kinds, *family[2:]).unbind()
         return Prepared(
             chebyshev(residual, blocks_of(info.p), info.dtype, dtype, residual.device),
             tuple(tables[number] for number in numbers),
-            _caps(residual, *family),
+            tuple(caps[number] for number in numbers),
             _coefficients(residual, *family),
         )
 
@@ -126,7 +125,7 @@ class AdaptiveRule(Rule):
     ) -> tuple[Coefficients, Any]:
         moments = moments_of(probe, prepared.chebyshev, blocks_of(info.p))
         mean, square = torch.mm(moments, prepared.scores[info.step]).chunk(2, -1)
-        C = torch.minimum((mean / square.clamp(min=_TINY)).clamp(min=1.0), prepared.caps)
+        C = torch.minimum((mean / square.clamp(min=_TINY)).clamp(min=1.0), prepared.caps[info.step])
         best = (C * (2 * mean - C * square)).argmax(-1, keepdim=True)
         g = torch.nn.functional.embedding(best, prepared.coefficients)
         C = C.gather(1, best)[..., None]

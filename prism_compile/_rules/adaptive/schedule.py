@@ -12,9 +12,17 @@ from .quintics import CLASSICAL, SETTLING, lowest_ratio
 # The furthest that a step looks ahead, itself included.
 PLANS = 5
 _SAFE_FROM = 8
-# Of runs of at least so many steps the last so many, and how much loss they suffer to keep 1 fixed.
+# The largest C, a bound on what a step leaves.
+CAP = 1.5625
+# The least ρ by steps left, over that of a zero: near the end little may dip, for few steps are left to make
+# it good. Of 1 to 1.33 the best by `tools/tune`'s objective, which tells no less than 0.08 apart.
+_RATIOS = {2: 1.06, 3: 1.15, 4: 1.06}
+_SHORT_RATIO = 1.06
+# Of runs of at least so many steps the last so many, and how much loss they suffer to keep 1 fixed: 1e-4 lets
+# low-rank matrices lose digits, 1e-3 loses small values.
 _CALM = 3
-_PATIENCE = 1e-3
+_PATIENCE = 3e-4
+_ROOT_PATIENCE = 1e-3
 # The same in every other step: above the rounding of the moments.
 _MARGIN = 1e-6
 
@@ -22,17 +30,13 @@ _MARGIN = 1e-6
 class Fitted(NamedTuple):
     """Weights of a step's loss; twice or half of each changes tools/spectra by a few percent.
 
-    hidden, short: mass on small values that moments do not tell from zero, in all runs and in those of at
-    most four steps. visible: of the last step, on small values that moments tell. exact, sooner: shares of
-    the loss after the step itself, and after those of its plan. focus, slope: of roots and inverses, δ of
-    the loss's weight and the reward of a slope at zero.
+    hidden, short: mass on small values that moments do not tell from zero, in steps that look further ahead
+    than two, and in a second last one of at most four. focus, slope: of roots and inverses, δ of the loss's
+    weight and the reward of a slope at zero.
     """
 
     hidden: float
     short: float
-    visible: float
-    exact: float
-    sooner: float
     focus: float
     slope: float
 
@@ -40,21 +44,19 @@ class Fitted(NamedTuple):
 class StepKind(NamedTuple):
     """What a step's table depends on besides order and dtype.
 
-    plan: steps to look ahead, itself included. focus: δ of the weight, in place of a plan. hidden, visible:
-    masses; with focus, hidden is the reward of a slope. patience: preference for the classical step. ratio,
-    dip: the least allowed. only: the one candidate allowed, or -1. exact, sooner: as in `Fitted`.
+    plan: steps to look ahead, itself included. focus: δ of the weight, in place of a plan. hidden: mass; with
+    focus, the reward of a slope. patience: preference for the classical step. ratio, dip: the least allowed.
+    cap: the largest C. only: the one candidate allowed, or -1.
     """
 
     plan: int = 1
     focus: float | None = None
     hidden: float = 0.0
-    visible: float = 0.0
     patience: float = _MARGIN
     ratio: float = 0.0
     dip: float = 0.0
+    cap: float = CAP
     only: int = -1
-    exact: float = 0.0
-    sooner: float = 0.0
 
 
 def _limits(dtype: torch.dtype, squared: bool) -> tuple[int, int]:
@@ -90,21 +92,21 @@ def _kind(info: StepInfo, step: int, fitted: Fitted) -> StepKind:
         return _focused(step < counted, left, info.steps >= _SAFE_FROM, fitted)
     plan, least = min(left, PLANS), lowest_ratio(info.p)
     short, safe = info.steps <= 4, info.steps >= _SAFE_FROM
-    # The nearer the end, the less may dip: fewer steps are left to make it good.
-    factor = 0.0 if left == 1 or left >= PLANS else 1.06 if short or plan == 4 else 1.15
-    kind = StepKind(plan, ratio=factor * least, exact=fitted.exact, sooner=fitted.sooner)
+    ratio = 0.0 if left not in _RATIOS else _SHORT_RATIO if short else _RATIOS[left]
+    kind = StepKind(plan, ratio=ratio * least)
     if left == 1:
-        kind = kind._replace(visible=fitted.visible, dip=0.0 if short else 0.25)
+        kind = kind._replace(dip=0.0 if short else 0.25)
     elif step < counted:
         kind = kind._replace(hidden=fitted.hidden if plan > 2 else fitted.short if short else 0.0)
     if not safe:
         return kind
     counted = min(counted, active - _CALM)
     if step >= counted:
-        kind = kind._replace(hidden=0.0, patience=_PATIENCE)
+        # The last of them but one is to leave x itself near one, not what a factor C would bring there.
+        kind = kind._replace(hidden=0.0, patience=_PATIENCE, cap=1.0 if left == 2 else CAP)
     elif step >= counted - 2 or info.steps > _SAFE_FROM + 1:
         # What the classical steps bring back to one; and what rounding adds to a low value rises with it.
-        kind = kind._replace(dip=0.36 if step == counted - 1 else 0.16)
+        kind = kind._replace(dip=0.25 if step == counted - 1 else 0.16)
     if half:
         # Every fall and rise of a value adds to its rounding noise.
         kind = kind._replace(dip=max(kind.dip, 0.49), only=CLASSICAL if left <= _CALM else -1)
@@ -118,6 +120,6 @@ def _focused(counted: bool, left: int, safe: bool, fitted: Fitted) -> StepKind:
         focus=fitted.focus if left > 1 else None,
         hidden=fitted.slope if counted and not calm else 0.0,
         # The last step of a short run has no other to leave the rest to.
-        patience=_PATIENCE if safe or left > 1 else _MARGIN,
+        patience=_ROOT_PATIENCE if safe or left > 1 else _MARGIN,
         dip=0.25,
     )
