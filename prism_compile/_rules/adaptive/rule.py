@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 
 from ..._iteration.basis import Coefficients
-from ..._iteration.constants import kept_tensor, small_tensor, traced_constant
+from ..._iteration.constants import kept_tensor, traced_constant
 from ..._iteration.loop import StepInfo
 from ..._iteration.precision import accumulation_dtype
 from ..._iteration.probe import Probe
@@ -69,11 +69,11 @@ def _tables_of(
 
 
 @kept_tensor
-def _caps(kinds: tuple[tuple, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The largest C of each candidate in a kind of step, `[kinds, N]`: one for those that keep 1 fixed."""
+def _caps(cap: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The largest C of each candidate, `[N]`: one for those that keep 1 fixed."""
     number = torch.arange(COUNT + 2, device=device)
-    cap = small_tensor(tuple(StepKind(*fields).cap for fields in kinds), dtype, device)
-    return torch.where(number >= CLASSICAL, torch.ones_like(cap)[:, None], cap[:, None])
+    one = torch.ones(COUNT + 2, dtype=dtype, device=device)
+    return torch.where(number >= CLASSICAL, one, one * cap)
 
 
 @kept_tensor
@@ -109,7 +109,9 @@ class AdaptiveRule(Rule):
         dtype = accumulation_dtype(info.dtype)
         kinds, numbers = _tables_of(info.steps, info.p, info.dtype, info.squared, self.fitted)
         family = (info.p, room_of(info.dtype), dtype, residual.device)
-        tables, caps = scores(residual, kinds, *family).unbind(), _caps(residual, kinds, *family[2:]).unbind()
+        tables = scores(residual, kinds, *family).unbind()
+        # A tensor for each: parts of one would be read at other places by every step's kernel.
+        caps = [_caps(residual, StepKind(*kind).cap, *family[2:]) for kind in kinds]
         return Prepared(
             chebyshev(residual, blocks_of(info.p), info.dtype, dtype, residual.device),
             tuple(tables[number] for number in numbers),
