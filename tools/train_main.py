@@ -21,6 +21,7 @@ _POINTS = 6
 _HEADER = ("method", "rate", "final loss", "spread", "ms per step", "solver ms", "share", "rms(1-σ)")
 _NOTES = f"""\
 method      Muon's number is that of its iterations; Shampoo takes roots every {FREQUENCY} steps
+ms          of processor time with one thread, else of the clock
 rate        of the matrices, the best of {len(FACTORS)} in short runs (--quick: the middle one)
 final loss  validation, nats per character, mean over the seeds; spread: largest minus smallest
 solver ms   per step, in orthogonalisation or inverse roots; share: of the step

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, field
 from statistics import median
-from time import perf_counter
 
 import torch
 from demo_measure import orthogonality_error
 from text_model import Corpus, build_model, sample_batch, text_loss, validation_loss
 from torch import Tensor
-from train_methods import Method, Stopwatch
+from train_methods import Method, Stopwatch, clock
 
 from prism_compile.optim import split_parameters
 
@@ -52,7 +51,7 @@ def train(corpus: Corpus, method: Method, rate: float, seed: int, steps: int, wi
     with method.watched(main, watch):
         for step in range(steps):
             batch = sample_batch(corpus.training, seed=seed * 1_000_000 + step)
-            began = perf_counter()
+            began = clock()
             for optimizer, base in ((main, rate), (rest, _REST_RATE)):
                 optimizer.param_groups[0]["lr"] = base * (1 - step / steps)
                 optimizer.zero_grad()
@@ -61,7 +60,7 @@ def train(corpus: Corpus, method: Method, rate: float, seed: int, steps: int, wi
             solved = watch.seconds
             main.step()
             rest.step()
-            took = perf_counter() - began
+            took = clock() - began
             total += took
             solving.append(watch.seconds - solved)
             other.append(took - solving[-1])
