@@ -115,13 +115,13 @@ def main() -> None:
         run = train(corpus, method, rate, seed, arguments.steps, arguments.width, points=_POINTS)
         results[method.name].append(run)
         show_progress(i + 1, total, f"{method.name}: {run.final:.3f}")
-    plot_losses(results, _OUT)
-    print(f"  wrote {relpath(_OUT)}\n")
-    print(_table(_HEADER, [_row(name, rates[name], runs) for name, runs in results.items()], 1))
+    print("\n" + _table(_HEADER, [_row(name, rates[name], runs) for name, runs in results.items()], 1))
     print(f"\n{_NOTES}")
     if "Shampoo prism" in results:
         roots = root_rows(results["Shampoo prism"][-1].factors, not arguments.eager)
         print(f"\n{ROOTS_TITLE}\n\n{_table(ROOTS_HEADER, roots, 2)}")
+    plot_losses(results, _OUT)
+    print(f"\nwrote {relpath(_OUT)}")
     threads = torch.get_num_threads()
     print(f"\ntorch {torch.__version__}, {threads} threads, {perf_counter() - began:.0f} s in all")
 

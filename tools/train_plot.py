@@ -13,6 +13,9 @@ _STYLES = {
     "Muon polar_express 5": {"color": "#e69f00", "linestyle": "--"},
     "Muon prism 3": {"color": "#c1272d", "linewidth": 2.4},
     "Muon prism 5": {"color": "#c1272d", "linestyle": "--"},
+    "Muon adaptive 3": {"color": "#7b3294", "linewidth": 2.4},
+    "Muon adaptive 4": {"color": "#7b3294"},
+    "Muon adaptive 5": {"color": "#7b3294", "linestyle": "--"},
     "Shampoo eigh": {"color": "#56b4e9", "linewidth": 4.0},
     "Shampoo prism": {"color": "#c1272d"},
 }
