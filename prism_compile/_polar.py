@@ -10,9 +10,9 @@ from ._interface.op import exported_as_op
 from ._interface.options import Options, options_for
 from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
-from ._iteration.basis import Polynomial
+from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, identity_minus
+from ._iteration.linear_algebra import adjoint, identity_minus, inverse
 from ._iteration.loop import step_info
 from ._iteration.precision import is_half
 from ._iteration.scaling import magnitude, nonzero
@@ -63,6 +63,15 @@ class PolarForm(Form):
         residual = identity_minus(polynomial.identity, g, half)
         return PolarState(X, g if Q is None else torch.bmm(Q, g), residual)
 
+    def inverse(self, state: PolarState, M: Tensor) -> Tensor:
+        return adjoint(inverse(state.X))
+
+    def mixed(self, state: PolarState, mixture: Mixture) -> PolarState:
+        return PolarState(mixture.of(state.X))
+
+    def rescaled(self, state: PolarState, bound: Tensor) -> PolarState:
+        return self.start(state.X, bound)
+
     def results(self, state: PolarState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (adjoint(state.X) if self.wide else state.X,)
 
@@ -79,12 +88,13 @@ def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> f
     singular values; a segment ends before the error could exceed its bound. In units of 2n³ flops and with
     r = m/n, K direct steps cost K(2r + 1) and the same in S segments 2rS + 4K - 3S, less for r > 3/2.
     """
-    last = options.steps - 1
+    steps = options.steps - options.newton_steps
+    last = steps - 1
     gram = options.form == "gram"
     if options.form == "auto" and options.steps < _EXACT_FROM:
         gram = 2 * m > 3 * n
     if not gram:
-        return frozenset(range(options.steps))
+        return frozenset(range(steps))
     eps = torch.finfo(dtype).eps
     # Direct steps at the end correct what the Gram matrices have lost.
     direct = 2 if is_half(dtype) else 1
@@ -101,6 +111,15 @@ def _form(A: Tensor, options: Options) -> PolarForm:
     wide = A.shape[-2] < A.shape[-1]
     m, n = (A.shape[-1], A.shape[-2]) if wide else (A.shape[-2], A.shape[-1])
     return PolarForm(wide, _ends_of_segments(m, n, options, A.dtype))
+
+
+def _check_inverse(A: Tensor, options: Options) -> None:
+    """Refuse steps with an inverse of a matrix that has none."""
+    if options.newton_steps and A.shape[-1] != A.shape[-2]:
+        raise ValueError(
+            f"newton_steps must be 0 for a matrix that is not square, got {options.newton_steps} "
+            f"for A of shape {tuple(A.shape)}"
+        )
 
 
 def _factors(A: Tensor, U: Tensor) -> PolarFactors:
@@ -128,6 +147,7 @@ def polar(
     A: Tensor,
     *,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -178,9 +198,12 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
+    )
     check_matrix(A)
-    return run_on_batch(_form, A, options, half_native=True, square=False)
+    _check_inverse(A, options)
+    return run_on_batch(_form, A, options, half_native=not options.newton_steps, square=False)
 
 
 @exported_as_op(_for_any_size)
@@ -188,6 +211,7 @@ def polar_factors(
     A: Tensor,
     *,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -223,6 +247,11 @@ def polar_factors(
         >>> torch.allclose(U @ H, A, atol=1e-4)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
+    )
     check_matrix(A)
-    return run_on_batch(_form, A, options, finish=_factors, half_native=True, square=False)
+    _check_inverse(A, options)
+    return run_on_batch(
+        _form, A, options, finish=_factors, half_native=not options.newton_steps, square=False
+    )

@@ -8,9 +8,9 @@ from ._interface.op import exported_as_op
 from ._interface.options import options_for
 from ._interface.results import History
 from ._interface.run import run_on_batch
-from ._iteration.basis import Polynomial
+from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus
+from ._iteration.linear_algebra import identity_minus, inverse
 from ._iteration.scaling import nonzero
 
 
@@ -29,6 +29,15 @@ class SignForm(Form):
     def update(self, state: Tensor, polynomial: Polynomial, last: bool) -> Tensor:
         return polynomial.after(state)
 
+    def inverse(self, state: Tensor, M: Tensor) -> Tensor:
+        return inverse(state)
+
+    def mixed(self, state: Tensor, mixture: Mixture) -> Tensor:
+        return mixture.of(state)
+
+    def rescaled(self, state: Tensor, bound: Tensor) -> Tensor:
+        return self.start(state, bound)
+
     def results(self, state: Tensor, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state,)
 
@@ -38,6 +47,7 @@ def signm(
     A: Tensor,
     *,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = "prism",
     scaling: str | None = None,
@@ -73,6 +83,8 @@ def signm(
         >>> torch.allclose(S, torch.tensor([[1.0, 0.4], [0.0, -1.0]]), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+    )
     check_matrix(A, square=True)
     return run_on_batch(lambda *_: SignForm(), A, options)

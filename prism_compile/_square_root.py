@@ -3,6 +3,7 @@
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ._interface.arguments import check_damping, check_matrix
@@ -11,9 +12,9 @@ from ._interface.op import exported_as_op
 from ._interface.options import options_for
 from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
-from ._iteration.basis import Polynomial
+from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus
+from ._iteration.linear_algebra import identity_minus, inverse
 from ._iteration.scaling import nonzero
 
 
@@ -53,6 +54,21 @@ class CoupledForm(Form):
             Y = polynomial.matrix() if state.Y is None else polynomial.times(state.Y)
         return CoupledState(X, Y)
 
+    def inverse(self, state: CoupledState, M: Tensor) -> Tensor:
+        return inverse(M)
+
+    def mixed(self, state: CoupledState, mixture: Mixture) -> CoupledState:
+        g = mixture.of(mixture.identity)
+        if state.Y is None:
+            # X is M itself: the product with its inverse would only add rounding.
+            return CoupledState((1 - mixture.alpha) * state.X + mixture.alpha * mixture.identity, g)
+        return CoupledState(torch.bmm(state.X, g), torch.bmm(g, state.Y))
+
+    def rescaled(self, state: CoupledState, bound: Tensor) -> CoupledState:
+        # The root of the bound divides both, so that XY⁻¹ stays A.
+        shrink = bound.rsqrt()
+        return CoupledState(state.X * shrink, state.Y * shrink)
+
     def results(self, state: CoupledState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         # A zero matrix has magnitude 0: its square root is 0, its inverse square root not finite.
         root = magnitude.sqrt() * nonzero(bound).sqrt()
@@ -71,6 +87,7 @@ def sqrtm(
     *,
     eps: float = 0.0,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -108,7 +125,9 @@ def sqrtm(
         >>> torch.allclose(S @ S, A, atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+    )
     check_matrix(A, square=True)
     check_damping(eps)
     return run_on_batch(lambda *_: CoupledForm(("sqrt",)), A, options, prepare=partial(damped, eps=eps))
@@ -120,6 +139,7 @@ def inv_sqrtm(
     *,
     eps: float = 0.0,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -156,7 +176,9 @@ def inv_sqrtm(
         >>> torch.allclose(Z @ A @ Z, torch.eye(2), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+    )
     check_matrix(A, square=True)
     check_damping(eps)
     return run_on_batch(lambda *_: CoupledForm(("inv_sqrt",)), A, options, prepare=partial(damped, eps=eps))
@@ -168,6 +190,7 @@ def sqrtm_pair(
     *,
     eps: float = 0.0,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -204,7 +227,9 @@ def sqrtm_pair(
         >>> torch.allclose(root @ inverse_root, torch.eye(2), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+    )
     check_matrix(A, square=True)
     check_damping(eps)
     return run_on_batch(
