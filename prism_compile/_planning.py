@@ -62,7 +62,7 @@ class SpectrumForm(Form):
     def inverse(self, state: Tensor, M: Tensor) -> Tensor:
         return 1 / M
 
-    def mixed(self, state: Tensor, mixture: Mixture) -> Tensor:
+    def mixed(self, state: Tensor, mixture: Mixture, last: bool) -> Tensor:
         return state * mixture.of(mixture.identity) ** self.p
 
     def rescaled(self, state: Tensor, bound: Tensor) -> Tensor:

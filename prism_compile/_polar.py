@@ -29,6 +29,8 @@ class PolarState(NamedTuple):
 class PolarForm(Form):
     """X ← X g(R), R = I - XᵀX, from X = A/√c, for a tall or square A, or the adjoint of a wide one.
 
+    With an inverse, of a square A: X ← (1 - α) X + α X⁻ᵀ.
+
     X is multiplied out after the steps `ends`, all of them in the direct form. Between them only n×n
     matrices are touched: Q ← Q g(R), and R follows by I - R ← g(R) (I - R) g(R), the two-sided product,
     for a closed form in R amplifies rounding.
@@ -66,7 +68,7 @@ class PolarForm(Form):
     def inverse(self, state: PolarState, M: Tensor) -> Tensor:
         return adjoint(inverse(state.X))
 
-    def mixed(self, state: PolarState, mixture: Mixture) -> PolarState:
+    def mixed(self, state: PolarState, mixture: Mixture, last: bool) -> PolarState:
         return PolarState(mixture.of(state.X))
 
     def rescaled(self, state: PolarState, bound: Tensor) -> PolarState:
@@ -164,6 +166,9 @@ def polar(
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
         steps: number of iterations, ≥ 1; `steps_for` says how many a condition number needs.
+        newton_steps: how many of them, the first, are Newton's, for a square A: X ← (1 - α) X + α X⁻ᵀ. The
+            others follow from there; 0 ≤ newton_steps ≤ steps. Half precision is then computed in float32,
+            and a singular A gives NaN. Their coefficient in the history is α.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
             "taylor" (classical), or a fixed table: "polar_express", "jordan", "you". None is "adaptive", or
@@ -189,8 +194,10 @@ def polar(
         In the Gram form 4mn² for each segment (in float32 two, up to 5 steps of "adaptive" or 7 of "prism")
         and 2n³ for each of 4·steps - 3·segments products; the last step is a segment of its own.
 
-    Source: Yang et al., arXiv 2601.22137, Part I (iteration) and Part II ("prism"); "adaptive" is this
-        library's own.
+        A Newton step is an inverse and an n·n·n product; before the first there is one more.
+
+    Source: Yang et al., arXiv 2601.22137, Part I (iteration), Part II ("prism") and the coefficient of
+        Newton's steps, for which also Higham, Functions of Matrices, ch. 8; "adaptive" is this library's own.
 
     Example:
         >>> import torch, prism_compile
@@ -228,7 +235,7 @@ def polar_factors(
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, newton_steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`; with `history`, `(PolarFactors, History)`.

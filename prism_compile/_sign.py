@@ -15,7 +15,7 @@ from ._iteration.scaling import nonzero
 
 
 class SignForm(Form):
-    """X ← X g(R), R = I - X², from X = A/√c: X → sign(A)."""
+    """X ← X g(R), R = I - X², from X = A/√c: X → sign(A); with an inverse X ← (1 - α) X + α X⁻¹."""
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(A, A)
@@ -32,7 +32,7 @@ class SignForm(Form):
     def inverse(self, state: Tensor, M: Tensor) -> Tensor:
         return inverse(state)
 
-    def mixed(self, state: Tensor, mixture: Mixture) -> Tensor:
+    def mixed(self, state: Tensor, mixture: Mixture, last: bool) -> Tensor:
         return mixture.of(state)
 
     def rescaled(self, state: Tensor, bound: Tensor) -> Tensor:
@@ -65,6 +65,8 @@ def signm(
             It need not be symmetric.
         rule: as in `polar`, but "prism" by default. "adaptive" is better where A is symmetric, and may not
             converge where it is not.
+        newton_steps: as in `polar`, with X⁻¹ for X⁻ᵀ. Where all steps are Newton's, the eigenvalues may be
+            complex; only those on the imaginary axis have no sign.
         steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
@@ -74,6 +76,7 @@ def signm(
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: 3 products of n·n·n per step (degree=1: 2, and one more in the first with Schatten scaling).
+        A Newton step is an inverse and a product; before the first there is one more.
 
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 5.
 

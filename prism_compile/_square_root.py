@@ -28,6 +28,7 @@ class CoupledState(NamedTuple):
 class CoupledForm(Form):
     """X ← X g(R), Y ← g(R) Y, R = I - YX, from X = A/c, Y = I; `wants` names the roots the caller reads.
 
+    With an inverse g = (1 - α) I + α M⁻¹, M = YX: the product form of the Denman–Beavers iteration.
     The order of the factors matters: the iteration is stable as written and not in others (Higham, Functions
     of Matrices, ch. 6).
     """
@@ -57,12 +58,17 @@ class CoupledForm(Form):
     def inverse(self, state: CoupledState, M: Tensor) -> Tensor:
         return inverse(M)
 
-    def mixed(self, state: CoupledState, mixture: Mixture) -> CoupledState:
-        g = mixture.of(mixture.identity)
+    def mixed(self, state: CoupledState, mixture: Mixture, last: bool) -> CoupledState:
+        g, X, Y = mixture.of(mixture.identity), None, None
         if state.Y is None:
             # X is M itself: the product with its inverse would only add rounding.
-            return CoupledState((1 - mixture.alpha) * state.X + mixture.alpha * mixture.identity, g)
-        return CoupledState(torch.bmm(state.X, g), torch.bmm(g, state.Y))
+            X = (1 - mixture.alpha) * state.X + mixture.alpha * mixture.identity
+            return CoupledState(X, g)
+        if not last or "sqrt" in self.wants:
+            X = torch.bmm(state.X, g)
+        if not last or "inv_sqrt" in self.wants:
+            Y = torch.bmm(g, state.Y)
+        return CoupledState(X, Y)
 
     def rescaled(self, state: CoupledState, bound: Tensor) -> CoupledState:
         # The root of the bound divides both, so that XY⁻¹ stays A.
@@ -104,6 +110,8 @@ def sqrtm(
         A: `[..., n, n]`, symmetric positive (semi)definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
+        newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
+            g = (1 - α) I + α M⁻¹, M = YX.
         steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
@@ -115,6 +123,7 @@ def sqrtm(
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: 4·steps - 3 products of n·n·n (degree=1: 3·steps - 2); 2 (2) for a single step.
+        A Newton step is an inverse and two products, the first has none.
 
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 6.
 
@@ -156,6 +165,8 @@ def inv_sqrtm(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
+        newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
+            g = (1 - α) I + α M⁻¹, M = YX.
         steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
@@ -166,6 +177,7 @@ def inv_sqrtm(
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: 4·steps - 3 products of n·n·n (degree=1: 3·steps - 2).
+        A Newton step is an inverse and two products, the first has none.
 
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 6.
 
@@ -207,6 +219,8 @@ def sqrtm_pair(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
+        newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
+            g = (1 - α) I + α M⁻¹, M = YX.
         steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
@@ -217,6 +231,7 @@ def sqrtm_pair(
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: 4·steps - 2 products of n·n·n (degree=1: 3·steps - 1).
+        A Newton step is an inverse and two products, the first has none.
 
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 6.
 

@@ -56,8 +56,8 @@ class Form(ABC):
         """What such a step mixes in, `[b, n, n]`: its `spectrum` is M⁻¹, of the M of `newton.py`."""
         raise NotImplementedError
 
-    def mixed(self, state: State, mixture: Mixture) -> State:
-        """The state after such a step."""
+    def mixed(self, state: State, mixture: Mixture, last: bool) -> State:
+        """The state after such a step; `last`: as in `update`."""
         raise NotImplementedError
 
     def rescaled(self, state: State, bound: Tensor) -> State:

@@ -31,6 +31,7 @@ class NewtonRule(Protocol):
 class NewtonOptions(Protocol):
     """What they ask of a call's options."""
 
+    steps: int
     newton_steps: int
     rule: NewtonRule
     history: bool
@@ -82,7 +83,8 @@ def newton_steps(
             if options.history:
                 log.leading.append(chosen.g1)
             with labels.phase("update"):
-                state = form.mixed(state, mixture)
+                last = step == options.steps - 1 and not options.history
+                state = form.mixed(state, mixture, last)
     return state, scale, bound, M, identity
 
 

@@ -83,11 +83,6 @@ def kinds_of(
     return tuple(tuple(_kind(info, step, fitted)) for step in range(steps))
 
 
-def _is_safe(info: StepInfo) -> bool:
-    """Whether a run is for accuracy: what is converged, as much is after Newton's steps, is to stay so."""
-    return info.newton_steps > 0 or info.steps >= _SAFE_FROM
-
-
 def _kind(info: StepInfo, step: int, fitted: Fitted) -> StepKind:
     counted, active = _limits(info.dtype, info.squared)
     active, half = min(info.steps, active), is_half(info.dtype)
@@ -96,9 +91,10 @@ def _kind(info: StepInfo, step: int, fitted: Fitted) -> StepKind:
         # An eigenvalue that rounding made negative is not to grow.
         return StepKind(only=CLASSICAL if half or info.squared else SETTLING)
     if not (info.squared and info.p == 2):
-        return _focused(step < counted, left, _is_safe(info), fitted)
+        return _focused(step < counted, left, info.steps >= _SAFE_FROM, fitted)
     plan, least = min(left, PLANS), lowest_ratio(info.p)
-    safe = _is_safe(info)
+    # What Newton's steps have converged is to stay so, as what the first steps of a longer run have.
+    safe = info.newton_steps > 0 or info.steps >= _SAFE_FROM
     short = info.steps <= 4 and not safe
     ratio = 0.0 if left not in _RATIOS else _SHORT_RATIO if short else _RATIOS[left]
     kind = StepKind(plan, ratio=ratio * least)
