@@ -4,8 +4,15 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ._interface.options import Options, check_degree, check_integer, check_rule, default_rule
-from ._iteration.basis import Basis, Polynomial
+from ._interface.options import (
+    Options,
+    check_degree,
+    check_integer,
+    check_newton_steps,
+    check_rule,
+    default_rule,
+)
+from ._iteration.basis import Basis, Mixture, Polynomial
 from ._iteration.constants import traced_constant
 from ._iteration.form import Form
 from ._iteration.loop import iterate
@@ -52,13 +59,24 @@ class SpectrumForm(Form):
     def update(self, state: Tensor, polynomial: Polynomial, last: bool) -> Tensor:
         return state * polynomial.matrix() ** self.p
 
+    def inverse(self, state: Tensor, M: Tensor) -> Tensor:
+        return 1 / M
+
+    def mixed(self, state: Tensor, mixture: Mixture, last: bool) -> Tensor:
+        return state * mixture.of(mixture.identity) ** self.p
+
+    def rescaled(self, state: Tensor, bound: Tensor) -> Tensor:
+        return state / bound
+
     def results(self, state: Tensor, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state,)
 
 
-def _residuals(condition: float, rule: Rule, steps: int, p: int, degree: int) -> list[float]:
+def _residuals(
+    condition: float, rule: Rule, steps: int, p: int, degree: int, newton_steps: int
+) -> list[float]:
     """The rms residuals of a run on a log-uniform spectrum, before each step and after the last."""
-    options = Options(p, steps, degree, rule, rule.scaling, 1, 0, "unrolled", True, "direct")
+    options = Options(p, steps, degree, rule, rule.scaling, 1, 0, "unrolled", True, "direct", newton_steps)
     # A caller may be tracing: what is simulated here is no part of its graph.
     with _disable_current_modes(), torch.no_grad():
         exponents = torch.arange(_SPECTRUM_SIZE, dtype=torch.float64, device="cpu") / (1 - _SPECTRUM_SIZE)
@@ -67,20 +85,32 @@ def _residuals(condition: float, rule: Rule, steps: int, p: int, degree: int) ->
 
 
 @traced_constant
-def _steps_needed(condition: float, tol: float, p: int, degree: int, name: str) -> int | None:
+def _steps_needed(
+    condition: float, tol: float, p: int, degree: int, name: str, newton_steps: int
+) -> int | None:
     """The least number of steps; None if it is more than a run may have."""
     rule = RULES[name]
-    # A rule that plans takes other steps in a longer run; the others' runs begin alike.
-    lengths = range(1, _MOST_STEPS + 1) if rule.plans else (12, 40, _MOST_STEPS)
+    # A rule that plans takes other steps in a longer run, and Newton's are followed by a scaling; all else
+    # begins alike.
+    each = rule.plans or newton_steps > 0
+    lengths = range(max(1, newton_steps), _MOST_STEPS + 1) if each else (12, 40, _MOST_STEPS)
     for steps in lengths:
-        residuals = _residuals(condition, rule, steps, p, degree)
-        for step in range(steps if rule.plans else 1, steps + 1):
+        residuals = _residuals(condition, rule, steps, p, degree, newton_steps)
+        for step in range(steps if each else 1, steps + 1):
             if residuals[step] <= tol:
                 return step
     return None
 
 
-def steps_for(condition: float, *, tol: float, p: int = 2, degree: int = 2, rule: str | None = None) -> int:
+def steps_for(
+    condition: float,
+    *,
+    tol: float,
+    p: int = 2,
+    degree: int = 2,
+    rule: str | None = None,
+    newton_steps: int = 0,
+) -> int:
     """Steps that bring the rms residual of a log-uniform spectrum to a tolerance.
 
     Runs the iteration on 256 known eigenvalues; that is not traced, so it may be called while tracing.
@@ -92,9 +122,10 @@ def steps_for(condition: float, *, tol: float, p: int = 2, degree: int = 2, rule
             about `eps · √condition`.
         p: order of the iteration: 2 for polar, sign and square roots, 1 for `inv`, p for `inv_root`.
         degree, rule: as in the functions.
+        newton_steps: how many of the steps use an inverse, ≤ 200; for p = 2 only.
 
     Returns:
-        The number of steps.
+        The number of steps, those with an inverse included, and never less than these.
 
     Raises:
         TypeError, ValueError: an argument is out of range, or the rule does not reach `tol` in 200 steps
@@ -117,7 +148,10 @@ def steps_for(condition: float, *, tol: float, p: int = 2, degree: int = 2, rule
     p, degree = check_integer("p", p, 1), check_degree(degree)
     rule = default_rule(degree) if rule is None else rule
     check_rule(rule, p, degree)
-    needed = _steps_needed(condition, tol, p, degree, rule)
+    newton_steps = check_newton_steps(newton_steps, _MOST_STEPS)
+    if newton_steps and p != 2:
+        raise ValueError(f"newton_steps must be 0 for an iteration of order p = {p}, got {newton_steps}")
+    needed = _steps_needed(condition, tol, p, degree, rule, newton_steps)
     if needed is None:
         raise ValueError(
             f"rule {rule!r} does not reach tol = {tol} at condition {condition} in {_MOST_STEPS} steps"

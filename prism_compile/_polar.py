@@ -10,9 +10,9 @@ from ._interface.op import exported_as_op
 from ._interface.options import Options, options_for
 from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
-from ._iteration.basis import Polynomial
+from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, identity_minus
+from ._iteration.linear_algebra import adjoint, identity_minus, inverse
 from ._iteration.loop import step_info
 from ._iteration.precision import is_half
 from ._iteration.scaling import magnitude, nonzero
@@ -28,6 +28,8 @@ class PolarState(NamedTuple):
 
 class PolarForm(Form):
     """X ← X g(R), R = I - XᵀX, from X = A/√c, for a tall or square A, or the adjoint of a wide one.
+
+    With an inverse, of a square A: X ← (1 - α) X + α X⁻ᵀ.
 
     X is multiplied out after the steps `ends`, all of them in the direct form. Between them only n×n
     matrices are touched: Q ← Q g(R), and R follows by I - R ← g(R) (I - R) g(R), the two-sided product,
@@ -63,6 +65,15 @@ class PolarForm(Form):
         residual = identity_minus(polynomial.identity, g, half)
         return PolarState(X, g if Q is None else torch.bmm(Q, g), residual)
 
+    def inverse(self, state: PolarState, M: Tensor) -> Tensor:
+        return adjoint(inverse(state.X))
+
+    def mixed(self, state: PolarState, mixture: Mixture, last: bool) -> PolarState:
+        return PolarState(mixture.of(state.X))
+
+    def rescaled(self, state: PolarState, bound: Tensor) -> PolarState:
+        return self.start(state.X, bound)
+
     def results(self, state: PolarState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (adjoint(state.X) if self.wide else state.X,)
 
@@ -79,12 +90,13 @@ def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> f
     singular values; a segment ends before the error could exceed its bound. In units of 2n³ flops and with
     r = m/n, K direct steps cost K(2r + 1) and the same in S segments 2rS + 4K - 3S, less for r > 3/2.
     """
-    last = options.steps - 1
+    steps = options.steps - options.newton_steps
+    last = steps - 1
     gram = options.form == "gram"
     if options.form == "auto" and options.steps < _EXACT_FROM:
         gram = 2 * m > 3 * n
     if not gram:
-        return frozenset(range(options.steps))
+        return frozenset(range(steps))
     eps = torch.finfo(dtype).eps
     # Direct steps at the end correct what the Gram matrices have lost.
     direct = 2 if is_half(dtype) else 1
@@ -101,6 +113,15 @@ def _form(A: Tensor, options: Options) -> PolarForm:
     wide = A.shape[-2] < A.shape[-1]
     m, n = (A.shape[-1], A.shape[-2]) if wide else (A.shape[-2], A.shape[-1])
     return PolarForm(wide, _ends_of_segments(m, n, options, A.dtype))
+
+
+def _check_inverse(A: Tensor, options: Options) -> None:
+    """Refuse steps with an inverse of a matrix that has none."""
+    if options.newton_steps and A.shape[-1] != A.shape[-2]:
+        raise ValueError(
+            f"newton_steps must be 0 for a matrix that is not square, got {options.newton_steps} "
+            f"for A of shape {tuple(A.shape)}"
+        )
 
 
 def _factors(A: Tensor, U: Tensor) -> PolarFactors:
@@ -128,6 +149,7 @@ def polar(
     A: Tensor,
     *,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -144,6 +166,9 @@ def polar(
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
         steps: number of iterations, ≥ 1; `steps_for` says how many a condition number needs.
+        newton_steps: how many of them, the first, are Newton's, for a square A: X ← (1 - α) X + α X⁻ᵀ. The
+            others follow from there; 0 ≤ newton_steps ≤ steps. Half precision is then computed in float32,
+            and a singular A gives NaN. Their coefficient in the history is α.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
             "taylor" (classical), or a fixed table: "polar_express", "jordan", "you". None is "adaptive", or
@@ -169,8 +194,10 @@ def polar(
         In the Gram form 4mn² for each segment (in float32 two, up to 5 steps of "adaptive" or 7 of "prism")
         and 2n³ for each of 4·steps - 3·segments products; the last step is a segment of its own.
 
-    Source: Yang et al., arXiv 2601.22137, Part I (iteration) and Part II ("prism"); "adaptive" is this
-        library's own.
+        A Newton step is an inverse and an n·n·n product; before the first there is one more.
+
+    Source: Yang et al., arXiv 2601.22137, Part I (iteration), Part II ("prism") and the coefficient of
+        Newton's steps, for which also Higham, Functions of Matrices, ch. 8; "adaptive" is this library's own.
 
     Example:
         >>> import torch, prism_compile
@@ -178,9 +205,12 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
+    )
     check_matrix(A)
-    return run_on_batch(_form, A, options, half_native=True, square=False)
+    _check_inverse(A, options)
+    return run_on_batch(_form, A, options, half_native=not options.newton_steps, square=False)
 
 
 @exported_as_op(_for_any_size)
@@ -188,6 +218,7 @@ def polar_factors(
     A: Tensor,
     *,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -204,7 +235,7 @@ def polar_factors(
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, newton_steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`; with `history`, `(PolarFactors, History)`.
@@ -223,6 +254,11 @@ def polar_factors(
         >>> torch.allclose(U @ H, A, atol=1e-4)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
+    )
     check_matrix(A)
-    return run_on_batch(_form, A, options, finish=_factors, half_native=True, square=False)
+    _check_inverse(A, options)
+    return run_on_batch(
+        _form, A, options, finish=_factors, half_native=not options.newton_steps, square=False
+    )

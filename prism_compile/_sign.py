@@ -8,14 +8,14 @@ from ._interface.op import exported_as_op
 from ._interface.options import options_for
 from ._interface.results import History
 from ._interface.run import run_on_batch
-from ._iteration.basis import Polynomial
+from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus
+from ._iteration.linear_algebra import identity_minus, inverse
 from ._iteration.scaling import nonzero
 
 
 class SignForm(Form):
-    """X ← X g(R), R = I - X², from X = A/√c: X → sign(A)."""
+    """X ← X g(R), R = I - X², from X = A/√c: X → sign(A); with an inverse X ← (1 - α) X + α X⁻¹."""
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(A, A)
@@ -29,6 +29,15 @@ class SignForm(Form):
     def update(self, state: Tensor, polynomial: Polynomial, last: bool) -> Tensor:
         return polynomial.after(state)
 
+    def inverse(self, state: Tensor, M: Tensor) -> Tensor:
+        return inverse(state)
+
+    def mixed(self, state: Tensor, mixture: Mixture, last: bool) -> Tensor:
+        return mixture.of(state)
+
+    def rescaled(self, state: Tensor, bound: Tensor) -> Tensor:
+        return self.start(state, bound)
+
     def results(self, state: Tensor, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state,)
 
@@ -38,6 +47,7 @@ def signm(
     A: Tensor,
     *,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = "prism",
     scaling: str | None = None,
@@ -55,6 +65,8 @@ def signm(
             It need not be symmetric.
         rule: as in `polar`, but "prism" by default. "adaptive" is better where A is symmetric, and may not
             converge where it is not.
+        newton_steps: as in `polar`, with X⁻¹ for X⁻ᵀ. Where all steps are Newton's, the eigenvalues may be
+            complex; only those on the imaginary axis have no sign.
         steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
@@ -64,6 +76,7 @@ def signm(
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: 3 products of n·n·n per step (degree=1: 2, and one more in the first with Schatten scaling).
+        A Newton step is an inverse and a product; before the first there is one more.
 
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 5.
 
@@ -73,6 +86,8 @@ def signm(
         >>> torch.allclose(S, torch.tensor([[1.0, 0.4], [0.0, -1.0]]), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+    )
     check_matrix(A, square=True)
     return run_on_batch(lambda *_: SignForm(), A, options)

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ._interface.arguments import check_damping, check_matrix
@@ -11,9 +12,9 @@ from ._interface.op import exported_as_op
 from ._interface.options import options_for
 from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
-from ._iteration.basis import Polynomial
+from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus
+from ._iteration.linear_algebra import identity_minus, inverse
 from ._iteration.scaling import nonzero
 
 
@@ -27,6 +28,7 @@ class CoupledState(NamedTuple):
 class CoupledForm(Form):
     """X ← X g(R), Y ← g(R) Y, R = I - YX, from X = A/c, Y = I; `wants` names the roots the caller reads.
 
+    With an inverse g = (1 - α) I + α M⁻¹, M = YX: the product form of the Denman–Beavers iteration.
     The order of the factors matters: the iteration is stable as written and not in others (Higham, Functions
     of Matrices, ch. 6).
     """
@@ -53,6 +55,26 @@ class CoupledForm(Form):
             Y = polynomial.matrix() if state.Y is None else polynomial.times(state.Y)
         return CoupledState(X, Y)
 
+    def inverse(self, state: CoupledState, M: Tensor) -> Tensor:
+        return inverse(M)
+
+    def mixed(self, state: CoupledState, mixture: Mixture, last: bool) -> CoupledState:
+        g, X, Y = mixture.of(mixture.identity), None, None
+        if state.Y is None:
+            # X is M itself: the product with its inverse would only add rounding.
+            X = (1 - mixture.alpha) * state.X + mixture.alpha * mixture.identity
+            return CoupledState(X, g)
+        if not last or "sqrt" in self.wants:
+            X = torch.bmm(state.X, g)
+        if not last or "inv_sqrt" in self.wants:
+            Y = torch.bmm(g, state.Y)
+        return CoupledState(X, Y)
+
+    def rescaled(self, state: CoupledState, bound: Tensor) -> CoupledState:
+        # The root of the bound divides both, so that XY⁻¹ stays A.
+        shrink = bound.rsqrt()
+        return CoupledState(state.X * shrink, state.Y * shrink)
+
     def results(self, state: CoupledState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         # A zero matrix has magnitude 0: its square root is 0, its inverse square root not finite.
         root = magnitude.sqrt() * nonzero(bound).sqrt()
@@ -71,6 +93,7 @@ def sqrtm(
     *,
     eps: float = 0.0,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -87,6 +110,8 @@ def sqrtm(
         A: `[..., n, n]`, symmetric positive (semi)definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
+        newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
+            g = (1 - α) I + α M⁻¹, M = YX.
         steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
@@ -98,6 +123,7 @@ def sqrtm(
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: 4·steps - 3 products of n·n·n (degree=1: 3·steps - 2); 2 (2) for a single step.
+        A Newton step is an inverse and two products, the first has none.
 
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 6.
 
@@ -108,7 +134,9 @@ def sqrtm(
         >>> torch.allclose(S @ S, A, atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+    )
     check_matrix(A, square=True)
     check_damping(eps)
     return run_on_batch(lambda *_: CoupledForm(("sqrt",)), A, options, prepare=partial(damped, eps=eps))
@@ -120,6 +148,7 @@ def inv_sqrtm(
     *,
     eps: float = 0.0,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -136,6 +165,8 @@ def inv_sqrtm(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
+        newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
+            g = (1 - α) I + α M⁻¹, M = YX.
         steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
@@ -146,6 +177,7 @@ def inv_sqrtm(
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: 4·steps - 3 products of n·n·n (degree=1: 3·steps - 2).
+        A Newton step is an inverse and two products, the first has none.
 
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 6.
 
@@ -156,7 +188,9 @@ def inv_sqrtm(
         >>> torch.allclose(Z @ A @ Z, torch.eye(2), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+    )
     check_matrix(A, square=True)
     check_damping(eps)
     return run_on_batch(lambda *_: CoupledForm(("inv_sqrt",)), A, options, prepare=partial(damped, eps=eps))
@@ -168,6 +202,7 @@ def sqrtm_pair(
     *,
     eps: float = 0.0,
     steps: int = 10,
+    newton_steps: int = 0,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -184,6 +219,8 @@ def sqrtm_pair(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
+        newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
+            g = (1 - α) I + α M⁻¹, M = YX.
         steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
@@ -194,6 +231,7 @@ def sqrtm_pair(
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: 4·steps - 2 products of n·n·n (degree=1: 3·steps - 1).
+        A Newton step is an inverse and two products, the first has none.
 
     Source: Yang et al., arXiv 2601.22137, Part I; Higham, Functions of Matrices, ch. 6.
 
@@ -204,7 +242,9 @@ def sqrtm_pair(
         >>> torch.allclose(root @ inverse_root, torch.eye(2), atol=1e-5)
         True
     """
-    options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    options = options_for(
+        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+    )
     check_matrix(A, square=True)
     check_damping(eps)
     return run_on_batch(

@@ -47,6 +47,21 @@ def test_products_of_square_functions(steps):
         assert products(pc.inv_root, steps, 2, p=p) == root_products(steps, p)
 
 
+@pytest.mark.parametrize("newton_steps", [1, 3])
+def test_products_of_newton_steps(newton_steps):
+    """Beside the inverses, which the counter does not know; the first residual is there with them."""
+    first = {"newton_steps": newton_steps}
+    alone, more = newton_steps, newton_steps + 2
+    for function in (pc.polar, pc.signm):
+        assert products(function, alone, 2, **first) == newton_steps + 1
+        assert products(function, more, 2, **first) == newton_steps + 1 + 2 + 3
+    assert products(pc.sqrtm_pair, alone, 2, **first) == 2 * newton_steps - 2
+    assert products(pc.sqrtm_pair, more, 2, **first) == 2 * newton_steps - 2 + 3 + 4
+    for function in (pc.sqrtm, pc.inv_sqrtm):
+        assert products(function, alone, 2, **first) == max(2 * newton_steps - 3, 0)
+        assert products(function, more, 2, **first) == 2 * newton_steps - 2 + 3 + 3
+
+
 @pytest.mark.parametrize("shape", [(128, 32), (32, 128)])
 def test_polar_flops_of_rectangles(shape):
     m, n = max(shape), min(shape)

@@ -23,13 +23,32 @@ def test_snippets_run(tmp_path, monkeypatch):
     assert (tmp_path / "trace.json").exists()
 
 
+def table_after(heading: str) -> list[tuple[str, ...]]:
+    """The rows of five numbers between this heading and the next."""
+    text = README.split(heading)[1].split("\n**")[0]
+    return re.findall(r"^\| (1e\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, flags=re.M)
+
+
 def test_the_table_of_steps_is_what_steps_for_says():
     from prism_compile import steps_for
 
-    rows = re.findall(r"^\| (1e\d) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", README, flags=re.M)
+    rows = table_after("\n**The number of steps.**")
     assert len(rows) == 3
     for condition, adaptive, prism, taylor, cubic in rows:
         assert steps_for(float(condition), tol=1e-3) == int(adaptive)
         assert steps_for(float(condition), tol=1e-3, rule="prism") == int(prism)
         assert steps_for(float(condition), tol=1e-3, rule="taylor") == int(taylor)
         assert steps_for(float(condition), tol=1e-3, degree=1) == int(cubic)
+
+
+def test_the_table_of_newton_steps_is_what_steps_for_says():
+    from prism_compile import steps_for
+
+    rows = table_after("\n**Newton's steps.**")
+    assert len(rows) == 5
+    for condition, *counts, alone in rows:
+        for newton_steps, count in enumerate(counts):
+            assert steps_for(float(condition), tol=1e-3, newton_steps=newton_steps) == int(count)
+        # The fewest that need no polynomial.
+        assert steps_for(float(condition), tol=1e-3, newton_steps=int(alone)) == int(alone)
+        assert steps_for(float(condition), tol=1e-3, newton_steps=int(alone) - 1) >= int(alone)

@@ -25,7 +25,7 @@ from bench_measure import (
     recorded_products,
     time_in_turns,
 )
-from bench_problems import definite, fewest_steps, gaussian, relative_error
+from bench_problems import definite, fewest_steps, gaussian, long_tailed, relative_error
 from demo_measure import orthogonality_error
 from torch import Tensor
 
@@ -156,6 +156,43 @@ def inverse_root(bench: Bench) -> list[Figure]:
     return _root(bench, what, prism_compile.inv_root, exact, A, 1e-3, p=4)
 
 
+def newton_steps(bench: Bench, name: str, n: int, condition: float, target: float = 1e-6) -> list[Figure]:
+    """All, and the leading one, of the steps with an inverse against polynomials and a decomposition; eager.
+
+    Each with the fewest steps within the target.
+    """
+    f64, decomposition = torch.float64, "linalg.svd" if name == "polar" else "linalg.eigh"
+    function = getattr(prism_compile, name)
+    if name == "polar":
+        A, exact, quality = (
+            long_tailed(n, 1 / condition, f64, bench.device),
+            peers.svd_polar,
+            orthogonality_error,
+        )
+    else:
+        A, exact = definite(n, condition, (), bench.device, f64), partial(peers.eigh_power, exponent=0.5)
+        quality = partial(relative_error, exact=exact(A.cpu()))
+    runs, labels = {decomposition: partial(exact, A)}, {decomposition: decomposition}
+    mixtures = [{"newton_steps": k} for k in range(9)]
+    counts = [fewest_steps(function, A, quality, target, **mixture) for mixture in mixtures]
+    # As many Newton steps as bring it there alone.
+    alone = next((k for k, steps in enumerate(counts) if k > 0 and steps == k), None)
+    for k in (0, 1, alone):
+        if k is not None and counts[k] is not None:
+            key = "polynomials" if k == 0 else "all Newton" if k == alone else "1 Newton"
+            runs[key] = partial(function, A, steps=counts[k], **mixtures[k])
+            labels[key] = f"{key}, {counts[k]} steps"
+    times = bench.time(runs)
+    what = f"{name} to {target:.0e}, condition {condition:.0e}, {n}x{n} float64, eager"
+    pairs = [
+        (a, b)
+        for a in ("1 Newton", "all Newton")
+        for b in ("polynomials", decomposition)
+        if {a, b} <= runs.keys()
+    ]
+    return [_compared(f"{what}: {labels[a]} / {labels[b]}", times, a, b) for a, b in pairs]
+
+
 def eager_over_compiled(bench: Bench, n: int) -> Figure:
     """What the graph is worth."""
     A = gaussian((n, n), torch.float32, bench.device)
@@ -235,6 +272,14 @@ def peak_memory(bench: Bench) -> Figure:
 _TICKING = (compile_times, further_shapes)
 
 
+def _newton_cases(quick: bool) -> list[tuple[str, int, float]]:
+    """Function, size and A's own condition."""
+    conditions = {"sqrtm": (1e2, 1e4, 1e8, 1e12), "polar": (1e1, 1e2, 1e4, 1e8)}
+    if quick:
+        return [(name, 256, condition) for name, each in conditions.items() for condition in each[1::2]]
+    return [(name, 512, condition) for name, each in conditions.items() for condition in each]
+
+
 def measure_figures(bench: Bench, quick: bool, progress: Callable[[str, int], None]) -> list[Figure]:
     """All of them in order; `progress(note, ticks)` is told of each before it starts."""
     f32, bf16 = torch.float32, torch.bfloat16
@@ -244,6 +289,7 @@ def measure_figures(bench: Bench, quick: bool, progress: Callable[[str, int], No
         jobs += [
             partial(job, bench) for job in (over_direct_form, to_orthogonality, square_root, inverse_root)
         ]
+    jobs += [partial(newton_steps, bench, *case) for case in _newton_cases(quick)]
     jobs += [partial(eager_over_compiled, bench, n) for n in ((256,) if quick else (256, 512, 1024))]
     if not quick:
         jobs += [partial(job, bench, lambda note: progress(note, 1)) for job in _TICKING]
@@ -261,4 +307,5 @@ def measure_figures(bench: Bench, quick: bool, progress: Callable[[str, int], No
 def figure_ticks(quick: bool) -> int:
     """How often `measure_figures` reports progress."""
     children = (len(SUBJECTS) + len(_FURTHER_STEPS)) * _REPEATS
-    return 2 if quick else 4 + 4 + 3 + children + 2
+    newton = len(_newton_cases(quick))
+    return 2 + newton if quick else 4 + 4 + newton + 3 + children + 2

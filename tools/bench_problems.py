@@ -105,19 +105,25 @@ def long_tailed(n: int, least: float, dtype: torch.dtype, device: torch.device) 
     return A.to(device, dtype)
 
 
-def definite(n: int, condition: float, batch: tuple[int, ...], device: torch.device) -> Tensor:
-    """Symmetric, float32, eigenvalues log-spaced from 1 to 1/condition."""
+def definite(
+    n: int,
+    condition: float,
+    batch: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Symmetric, eigenvalues log-spaced from 1 to 1/condition."""
     values = condition ** -torch.linspace(0, 1, n, dtype=torch.float64)
     Q = _orthogonal(n, torch.Generator().manual_seed(0), batch)
     A = (Q * values) @ Q.mT
-    return ((A + A.mT) / 2).to(device, torch.float32)
+    return ((A + A.mT) / 2).to(device, dtype)
 
 
 def fewest_steps(
     function: Callable, A: Tensor, quality: Callable[[object], float], target: float, **options
 ) -> int | None:
     """Fewest steps whose result is within the target, run eagerly."""
-    for steps in range(1, _MOST_STEPS + 1):
+    for steps in range(max(1, options.get("newton_steps", 0)), _MOST_STEPS + 1):
         if quality(function(A, steps=steps, **options)) <= target:
             return steps
     return None

@@ -17,22 +17,23 @@ from torch import Tensor
 from .._iteration.basis import Coefficients
 from .._iteration.loop import Record, step_info
 from .._iteration.precision import without_autocast
-from .._rules import frozen
+from .._rules import frozen, mixture
 from .options import Options
 
 
 def _per_step(free: Sequence[Tensor], options: Options, dtype: torch.dtype) -> list[Coefficients]:
     """All coefficients of each step, from the flat list of those that depend on A."""
-    rule, count = options.rule, options.rule.free_count
-    return [
-        rule.complete(step_info(options, k, dtype), *free[k * count : (k + 1) * count])
-        for k in range(options.steps)
+    rule, count, first = options.rule, options.rule.free_count, options.newton_steps
+    rest = free[first:]
+    return [mixture(alpha) for alpha in free[:first]] + [
+        rule.complete(step_info(options, k, dtype), *rest[k * count : (k + 1) * count])
+        for k in range(options.steps - first)
     ]
 
 
 def _push(solve: Callable, options: Options, A: Tensor, free: Sequence[Tensor], direction: Tensor) -> tuple:
     """Df(A)[direction] of each result, with the coefficients of an earlier run."""
-    rule = frozen(options.rule, _per_step(free, options, A.dtype))
+    rule = frozen(options.rule, _per_step(free, options, A.dtype), options.newton_steps)
     again = options._replace(rule=rule, history=False)
     with without_autocast(A):
         return torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
@@ -106,7 +107,8 @@ def _parts(outputs: tuple[Tensor, ...], options: Options) -> tuple[tuple[Tensor,
     """Results, free coefficients and history in a tuple of all three."""
     history = 2 if options.history else 0
     end = len(outputs) - history
-    start = end - options.steps * options.rule.free_count
+    polynomials = options.steps - options.newton_steps
+    start = end - options.newton_steps - polynomials * options.rule.free_count
     return outputs[:start], outputs[start:end], outputs[end:]
 
 

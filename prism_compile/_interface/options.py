@@ -23,6 +23,7 @@ class Options(NamedTuple):
     gradient: str
     history: bool
     form: str
+    newton_steps: int = 0
 
 
 def check_integer(name: str, value: object, lowest: int) -> int:
@@ -32,6 +33,13 @@ def check_integer(name: str, value: object, lowest: int) -> int:
         raise ValueError(f"{name} must be ≥ {lowest}, got {value}")
     # Options shape the graph: `index` makes Dynamo specialise on what it would trace as a symbol.
     return index(value)
+
+
+def check_newton_steps(newton_steps: object, steps: int) -> int:
+    newton_steps = check_integer("newton_steps", newton_steps, 0)
+    if newton_steps > steps:
+        raise ValueError(f"newton_steps must be ≤ steps = {steps}, got {newton_steps}")
+    return newton_steps
 
 
 def check_degree(degree: object) -> int:
@@ -77,6 +85,7 @@ def options_for(
     gradient: str,
     history: bool,
     form: str = "direct",
+    newton_steps: int = 0,
 ) -> Options:
     """Check the shared options for an iteration of order p; `form` is of polar factors only.
 
@@ -96,4 +105,5 @@ def options_for(
     if not isinstance(history, bool):
         raise TypeError(f"history must be True or False, got {history!r}")
     check_name("form", form, FORMS)
-    return Options(p, steps, degree, found, scaling, sketch_size, seed, gradient, history, form)
+    newton_steps = check_newton_steps(newton_steps, steps)
+    return Options(p, steps, degree, found, scaling, sketch_size, seed, gradient, history, form, newton_steps)

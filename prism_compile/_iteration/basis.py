@@ -60,6 +60,22 @@ class Polynomial(NamedTuple):
         return torch.baddbmm(X, X, self.W, beta=self.base)
 
 
+class Mixture(NamedTuple):
+    """A step's (1 - α) X + α X⁻¹, or of what else a form inverts.
+
+    identity `[n, n]`; alpha `[b, 1, 1]`; inverse `[b, n, n]`: over its magnitude, which is part of `taken`.
+    """
+
+    identity: Tensor
+    alpha: Tensor
+    taken: Tensor
+    inverse: Tensor
+
+    def of(self, X: Tensor) -> Tensor:
+        """The mixture of X with its inverse."""
+        return (1 - self.alpha) * X + self.taken * self.inverse
+
+
 def _sum(terms: list[tuple[float | Tensor, Tensor]]) -> Tensor:
     """Σ a_i A_i in as few passes over the matrices as there are; tensors a_i are at least float32."""
     (a, A), *rest = terms

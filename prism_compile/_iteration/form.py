@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .basis import Basis, Polynomial, quadratic_of
+from .basis import Basis, Mixture, Polynomial, quadratic_of
 from .linear_algebra import frobenius_norm, identity_like
 from .probe import Probe, SketchProbe
 from .scaling import magnitude, nonzero
@@ -49,6 +49,20 @@ class Form(ABC):
     @abstractmethod
     def update(self, state: State, polynomial: Polynomial, last: bool) -> State:
         """The state after a step; `last`: skip what only a further residual would read."""
+
+    # What steps with an inverse ask besides, of forms of order 2 whose state is square.
+
+    def inverse(self, state: State, M: Tensor) -> Tensor:
+        """What such a step mixes in, `[b, n, n]`: its `spectrum` is M⁻¹, of the M of `newton.py`."""
+        raise NotImplementedError
+
+    def mixed(self, state: State, mixture: Mixture, last: bool) -> State:
+        """The state after such a step; `last`: as in `update`."""
+        raise NotImplementedError
+
+    def rescaled(self, state: State, bound: Tensor) -> State:
+        """The state with M over a bound, and the same limit."""
+        raise NotImplementedError
 
     @abstractmethod
     def results(self, state: State, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:

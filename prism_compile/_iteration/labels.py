@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch.fx.traceback import annotate
 
-PHASES = ("scaling", "residual", "sketch", "moments", "fit", "update")
+PHASES = ("scaling", "inverse", "residual", "sketch", "moments", "fit", "update")
 
 
 def _label(key: str, value: object, name: str) -> AbstractContextManager:

@@ -19,6 +19,12 @@ def identity_minus(identity: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return torch.baddbmm(identity, left, right, alpha=-1)
 
 
+def inverse(A: Tensor) -> Tensor:
+    """A⁻¹ of each matrix, NaN of a singular one; that it is singular is not read back from the device."""
+    found, failed = torch.linalg.inv_ex(A)
+    return found.masked_fill((failed != 0)[..., None, None], float("nan"))
+
+
 def identity_like(A: Tensor) -> Tensor:
     """The n×n identity of A's dtype and device, for `A: [..., n]`."""
     n = A.shape[-1]

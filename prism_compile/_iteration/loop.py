@@ -14,15 +14,17 @@ from . import labels
 from .basis import Basis, Coefficients, polynomial_of
 from .form import Form
 from .linear_algebra import rms_norm
+from .newton import Log, bound_near_one, newton_steps
 from .probe import Probe
-from .scaling import schatten_scaling, with_room
+from .scaling import scaled_basis, schatten_scaling, with_room
 from .sketch import sketches
 
 
 class StepInfo(NamedTuple):
     """What a rule may know of a step besides its probe; all of it is static.
 
-    dtype: of the matrices; squared: as in `Form`.
+    step, steps: of the polynomials alone; newton_steps: before these. dtype: of the matrices; squared: as in
+    `Form`.
     """
 
     step: int
@@ -31,6 +33,7 @@ class StepInfo(NamedTuple):
     degree: int
     dtype: torch.dtype
     squared: bool = True
+    newton_steps: int = 0
 
 
 class StepRule(Protocol):
@@ -55,12 +58,15 @@ class StepRule(Protocol):
 
     def leading(self, info: StepInfo, chosen: Coefficients, before: Any, after: Any) -> float | Tensor: ...
 
+    def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients: ...
+
 
 class RunOptions(Protocol):
     """What the loop asks of a call's options."""
 
     p: int
     steps: int
+    newton_steps: int
     degree: int
     rule: StepRule
     scaling: str
@@ -72,9 +78,9 @@ class RunOptions(Protocol):
 class Record(NamedTuple):
     """What a run leaves besides its result.
 
-    coefficients: those of each step, as the rule chose them. history: with `options.history` the rms
-    residuals `[b, steps + 1]` at the start of each step and at the end, and the leading coefficients `[b,
-    steps]`.
+    coefficients: those of each step, as the rule chose them; of a Newton step 1, α and 0. history: with
+    `options.history` the rms residuals `[b, steps + 1]` at the start of each step and at the end, and the
+    leading coefficients `[b, steps]`.
     """
 
     coefficients: list[Coefficients]
@@ -89,7 +95,8 @@ def _history(residuals: list[Tensor], leading: list[float | Tensor]) -> tuple[Te
 
 def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool = True) -> StepInfo:
     """What a rule is told of a step."""
-    return StepInfo(step, options.steps, options.p, options.degree, dtype, squared)
+    first = options.newton_steps
+    return StepInfo(step, options.steps - first, options.p, options.degree, dtype, squared, first)
 
 
 def _begin(form: Form, A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Tensor, Basis]:
@@ -128,35 +135,58 @@ def _detached(basis: Basis) -> Basis:
     return Basis(identity, residual.detach(), None if quadratic is None else quadratic.detach())
 
 
+def _begin_after_newton(
+    form: Form, A: Tensor, options: RunOptions, log: Log
+) -> tuple[Any, Tensor, Tensor, Basis]:
+    """The same after the Newton steps, whose values may lie on both sides of one.
+
+    The second scaling is one by a bound that leaves them where they are if all are near one.
+    """
+    state, scale, bound, M, identity = newton_steps(form, A, options, log)
+    if options.newton_steps == options.steps:
+        return state, scale, bound, Basis(identity, identity - M, None)
+    rule, schatten = options.rule, options.scaling == "schatten"
+    margin, shift = rule.margin() ** options.p, rule.shift(options.degree)
+    with labels.phase("scaling"):
+        squared = form.quadratic(M, 0) if schatten or shift is not None else None
+        again = with_room(bound_near_one(M, squared if schatten else None, identity), margin)
+        if schatten and shift is None and options.degree == 2:
+            shift = 0.0
+        return form.rescaled(state, again), scale, bound, scaled_basis(M, squared, identity, again, shift)
+
+
 def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, ...], Record]:
     """Run `options.steps` steps of a form on A; its results, and what the run leaves besides them."""
-    steps, degree, rule, dtype = options.steps, options.degree, options.rule, A.dtype
-    with labels.phase("scaling"):
-        state, scale, bound, basis = _begin(form, A, options)
+    degree, rule, dtype, log = options.degree, options.rule, A.dtype, Log([], [], [])
+    first, steps = options.newton_steps, options.steps - options.newton_steps
+    if first:
+        state, scale, bound, basis = _begin_after_newton(form, A, options, log)
+    else:
+        with labels.phase("scaling"):
+            state, scale, bound, basis = _begin(form, A, options)
     identity, drawn, prepared, carry = basis.identity, None, None, rule.start(basis.residual)
-    if rule.probes:
+    if rule.probes and steps:
         n, device = basis.residual.shape[-1], basis.residual.device
         with labels.phase("sketch"):
             drawn = sketches(n, options.sketch_size, steps, options.seed, dtype, device)
             prepared = rule.prepare(step_info(options, 0, dtype, form.squared), basis.residual)
-    coefficients, residuals, leading = [], [], []
     for step in range(steps):
         info = step_info(options, step, dtype, form.squared)
-        with labels.step(step):
+        with labels.step(first + step):
             if step > 0:
                 with labels.phase("residual"):
                     basis = _basis(form, state, identity, rule.shift(degree))
             if options.history:
-                residuals.append(_norm(basis, rule.bound(carry, options.p)))
+                log.residuals.append(_norm(basis, rule.bound(carry, options.p)))
             before = carry
             with labels.phase("fit"):
                 probe = None
                 if drawn is not None:
                     probe = form.probe(_detached(basis), drawn[0][step], drawn[1][step])
                 chosen, carry = rule.coefficients(info, probe, carry, prepared)
-            coefficients.append(chosen)
+            log.coefficients.append(chosen)
             if options.history:
-                leading.append(rule.leading(info, chosen, before, carry))
+                log.leading.append(rule.leading(info, chosen, before, carry))
             with labels.phase("update"):
                 polynomial = polynomial_of(step, basis, chosen, form.quadratic)
                 # What the next step has no use for must not be kept alive by a name.
@@ -166,6 +196,6 @@ def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, .
                 state = form.update(state, polynomial, last)
                 del polynomial
     if options.history:
-        residuals.append(rms_norm(form.residual(state, identity)))
-    record = Record(coefficients, _history(residuals, leading) if options.history else ())
+        log.residuals.append(rms_norm(form.residual(state, identity)))
+    record = Record(log.coefficients, _history(log.residuals, log.leading) if options.history else ())
     return form.results(state, scale, bound), record

@@ -46,15 +46,22 @@ def schatten_scaling(
     shift: as in `basis.py`, None for a basis without Q. The basis costs no product beyond M².
     """
     bound = with_room(frobenius_norm(squared) ** 0.5, margin)
+    return bound, scaled_basis(M, squared, identity, bound, shift)
+
+
+def scaled_basis(
+    M: Tensor, squared: Tensor | None, identity: Tensor, bound: Tensor, shift: float | None
+) -> Basis:
+    """The basis of M over a bound, from M and M²; without a product."""
     shrink = 1 / nonzero(bound)
     # In half precision too in float32 until the end: R and R² from scales that were rounded apart would not
     # belong to one spectrum, and a first step multiplies the difference by up to 20.
     scaled = M * shrink
     residual = identity - scaled
     if shift is None:
-        return bound, Basis(identity, residual.to(M.dtype), None)
+        return Basis(identity, residual.to(M.dtype), None)
     # R² - shift·R, without the difference of the two where shift is one.
     quadratic = squared * (shrink * shrink) - scaled
     if shift != 1:
         quadratic = quadratic + (1 - shift) * residual
-    return bound, Basis(identity, residual.to(M.dtype), quadratic.to(M.dtype))
+    return Basis(identity, residual.to(M.dtype), quadratic.to(M.dtype))

@@ -20,6 +20,7 @@ from .._iteration.constants import traced_constant
 from .._iteration.loop import StepInfo
 from .._iteration.precision import accumulation_dtype
 from .._iteration.probe import Probe
+from .minimum import horner, refined
 from .rule import Rule
 from .taylor import Polynomial, completed, taylor_coefficients, taylor_polynomial
 
@@ -27,7 +28,6 @@ from .taylor import Polynomial, completed, taylor_coefficients, taylor_polynomia
 # [1/2, 1] and [3/8, 29/20].
 UPPER = {1: Fraction(2), 2: Fraction(58, 15)}
 _GRID = 32
-_NEWTON_STEPS = 2
 
 
 @traced_constant
@@ -109,15 +109,6 @@ def loss_polynomial(blocks: list[Tensor], p: int, degree: int) -> list[Tensor]:
     return coefficients
 
 
-def _horner(coefficients: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Value and derivative of a polynomial of degree two or more."""
-    value, derivative = coefficients[-1], None
-    for coefficient in reversed(coefficients[:-1]):
-        derivative = value if derivative is None else torch.addcmul(value, derivative, x)
-        value = torch.addcmul(coefficient, value, x)
-    return value, derivative
-
-
 def minimise_on_interval(loss: list[Tensor], width: float) -> Tensor:
     """Minimiser in [0, width] of polynomials without constant, coefficients `[b, 1, 1]`, lowest first.
 
@@ -128,14 +119,9 @@ def minimise_on_interval(loss: list[Tensor], width: float) -> Tensor:
     dtype, device = loss[0].dtype, loss[0].device
     cell = width / _GRID
     grid = torch.arange(_GRID + 1, device=device, dtype=dtype) * cell
-    x = (_horner(loss, grid)[0] * grid).argmin(dim=-1, keepdim=True).to(dtype) * cell
+    x = (horner(loss, grid)[0] * grid).argmin(dim=-1, keepdim=True).to(dtype) * cell
     lower, upper = (x - cell).clamp(min=0), (x + cell).clamp(max=width)
-    slope = [loss[0], *(k * c for k, c in enumerate(loss[1:], 2))]
-    for _ in range(_NEWTON_STEPS):
-        downhill, bend = _horner(slope, x)
-        # Where the loss is not convex the step is as long as the cell allows.
-        x = (x - downhill / bend.clamp(min=torch.finfo(dtype).tiny)).clamp(lower, upper)
-    return x.nan_to_num(nan=0.0)
+    return refined(loss, x, lower, upper).nan_to_num(nan=0.0)
 
 
 def fit_coefficient(blocks: list[Tensor], p: int, degree: int) -> Tensor:

@@ -12,6 +12,7 @@ folder with a class and one row in `RULES`. What it may override:
 | `start`        | what is carried from step to step                                             |
 | `coefficients` | those of a step, from its probe and what was carried                          |
 | `complete`     | the same from those alone that depend on A, `free_count` in number            |
+| `newton`       | the coefficient of a step with an inverse, the same for all                   |
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from torch import Tensor
 from .._iteration.basis import Coefficients
 from .._iteration.loop import StepInfo
 from .._iteration.probe import Probe
+from .newton import mixture, newton_coefficient
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class Rule:
         """All coefficients of a step, given those that depend on A."""
         raise NotImplementedError
 
+    def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients:
+        """Those of a step with an inverse, in the basis I, M⁻¹ - I; see `newton_coefficient`."""
+        return mixture(newton_coefficient(R, D, nu))
+
     def bound(self, carry: Any, p: int) -> Tensor | None:
         """uᵖ `[b, 1, 1]` where the rule has the loop carry the state over a bound u; None: u = 1."""
         return None
@@ -93,6 +99,7 @@ class FrozenRule(Rule):
 
     rule: Rule | None = None
     chosen: tuple[Coefficients, ...] = ()
+    mixtures: tuple[Coefficients, ...] = ()
 
     def shift(self, degree: int) -> float | None:
         return self.rule.shift(degree)
@@ -105,6 +112,9 @@ class FrozenRule(Rule):
     ) -> tuple[Coefficients, Any]:
         return self.chosen[info.step], None
 
+    def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients:
+        return self.mixtures[step]
+
     def growth(self, info: StepInfo) -> float:
         return self.rule.growth(info)
 
@@ -112,6 +122,7 @@ class FrozenRule(Rule):
         return self.rule.gram_error()
 
 
-def frozen(rule: Rule, chosen: list[Coefficients]) -> FrozenRule:
-    """The rule with its choice replaced by these coefficients."""
-    return FrozenRule(rule.name, rule.source, rule.scaling, rule=rule, chosen=tuple(chosen))
+def frozen(rule: Rule, chosen: list[Coefficients], newton_steps: int = 0) -> FrozenRule:
+    """The rule with its choice replaced by these coefficients, of which the first are of Newton's steps."""
+    mixtures, rest = tuple(chosen[:newton_steps]), tuple(chosen[newton_steps:])
+    return FrozenRule(rule.name, rule.source, rule.scaling, rule=rule, chosen=rest, mixtures=mixtures)

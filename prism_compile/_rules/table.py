@@ -29,7 +29,8 @@ class TableRule(Rule):
         return self.safety
 
     def complete(self, info: StepInfo, *free: Tensor) -> Coefficients:
-        return row_coefficients(self.name, info.step)
+        # A row is for the interval that the rows before it leave; that of as many Newton steps is narrower.
+        return row_coefficients(self.name, info.newton_steps + info.step)
 
 
 # Traced, the sums would be of floats that Dynamo makes symbols of under dynamic shapes.

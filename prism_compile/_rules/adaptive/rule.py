@@ -18,13 +18,14 @@ That is for singular values. For the eigenvalues of a root or an inverse, of any
 by δ + (1 - x)² in all steps but the last, which leaves to later steps what they will correct, and a slope
 at zero is rewarded: fewer steps to convergence, at less gain where a run ends before it.
 
-Low rank. Zeros look as if they could be raised, and steps that try it let the true values fall. Runs of eight
-steps and more therefore count unseen mass in their first steps only, let nothing fall far before they stop,
-and in their last three prefer the classical step, which keeps 1 fixed, by a margin that only visible values
-overcome: the true part then converges, cubically, before rounding noise is large enough to be seen. A run
-that is longer than the type's digits bear ends with classical steps, which raise what is small little by
-little; of a root with the settling step, which lets it stay where it is. In half precision noise is seen at
-once: there the last three steps of eight are classical ones too.
+Low rank. Zeros look as if they could be raised, and steps that try it let the true values fall. Runs of
+eight steps and more, and those that Newton's steps begin, therefore count unseen mass in their first steps
+only, let nothing fall far before they stop, and in their last three prefer the classical step, which keeps
+1 fixed, by a margin that only visible values overcome: the true part then converges, cubically, before
+rounding noise is large enough to be seen. A run that is longer than the type's digits bear ends with
+classical steps, which raise what is small little by little; of a root with the settling step, which lets it
+stay where it is. In half precision noise is seen at once: there the last three steps of eight are classical
+ones too.
 
 Every score is linear in the moments: one constant table a step, a product, an argmax. All steps run the same
 kernels. C enters the coefficients in the last step only.
@@ -60,10 +61,10 @@ def room_of(dtype: torch.dtype) -> float:
 
 @traced_constant
 def _tables_of(
-    steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted
+    steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted, newton_steps: int
 ) -> tuple[tuple, tuple[int, ...]]:
     """The kinds of steps of a run, and which of them each step is."""
-    kinds = kinds_of(steps, p, dtype, squared, fitted)
+    kinds = kinds_of(steps, p, dtype, squared, fitted, newton_steps)
     distinct = tuple(dict.fromkeys(kinds))
     return distinct, tuple(map(distinct.index, kinds))
 
@@ -107,7 +108,9 @@ class AdaptiveRule(Rule):
 
     def prepare(self, info: StepInfo, residual: Tensor) -> Prepared:
         dtype = accumulation_dtype(info.dtype)
-        kinds, numbers = _tables_of(info.steps, info.p, info.dtype, info.squared, self.fitted)
+        kinds, numbers = _tables_of(
+            info.steps, info.p, info.dtype, info.squared, self.fitted, info.newton_steps
+        )
         family = (info.p, room_of(info.dtype), dtype, residual.device)
         tables = scores(residual, kinds, *family).unbind()
         # A tensor for each: parts of one would be read at other places by every step's kernel.

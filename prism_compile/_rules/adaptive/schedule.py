@@ -75,9 +75,11 @@ def _limits(dtype: torch.dtype, squared: bool) -> tuple[int, int]:
 
 # Plain tuples, for Dynamo hands named ones over as it pleases.
 @traced_constant
-def kinds_of(steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted) -> tuple[tuple, ...]:
+def kinds_of(
+    steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted, newton_steps: int = 0
+) -> tuple[tuple, ...]:
     """The `StepKind` of each step of a run."""
-    info = StepInfo(0, steps, p, 2, dtype, squared)
+    info = StepInfo(0, steps, p, 2, dtype, squared, newton_steps)
     return tuple(tuple(_kind(info, step, fitted)) for step in range(steps))
 
 
@@ -91,7 +93,9 @@ def _kind(info: StepInfo, step: int, fitted: Fitted) -> StepKind:
     if not (info.squared and info.p == 2):
         return _focused(step < counted, left, info.steps >= _SAFE_FROM, fitted)
     plan, least = min(left, PLANS), lowest_ratio(info.p)
-    short, safe = info.steps <= 4, info.steps >= _SAFE_FROM
+    # What Newton's steps have converged is to stay so, as what the first steps of a longer run have.
+    safe = info.newton_steps > 0 or info.steps >= _SAFE_FROM
+    short = info.steps <= 4 and not safe
     ratio = 0.0 if left not in _RATIOS else _SHORT_RATIO if short else _RATIOS[left]
     kind = StepKind(plan, ratio=ratio * least)
     if left == 1:

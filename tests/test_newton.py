@@ -1,0 +1,477 @@
+"""Newton's steps, with an inverse: against decompositions, in every way that a function may be called."""
+
+import mpmath
+import pytest
+import torch
+from torch._dynamo.testing import AotEagerAndRecordGraphs
+from torch.autograd import gradcheck
+from torch.func import grad, vmap
+
+import prism_compile as pc
+from prism_compile._interface.options import options_for
+from prism_compile._iteration.loop import iterate
+from prism_compile._planning import SpectrumForm
+from prism_compile._rules.newton import newton_coefficient
+
+from .matrices import (
+    F64,
+    eigh_power,
+    gaussian,
+    log_spaced,
+    relative_error,
+    spd,
+    svd_polar,
+    with_eigenvalues,
+    with_singular_values,
+)
+
+EPS = torch.finfo(F64).eps
+FUNCTIONS = {
+    name: getattr(pc, name)
+    for name in ("polar", "polar_factors", "signm", "sqrtm", "inv_sqrtm", "sqrtm_pair")
+}
+EACH = pytest.mark.parametrize("name", FUNCTIONS)
+# All steps, the leading one, and some of them.
+SHARES = pytest.mark.parametrize(("steps", "newton_steps"), [(9, 9), (12, 1), (10, 3)])
+
+
+def signs(n: int) -> torch.Tensor:
+    return torch.where(torch.arange(n) % 3 == 0, -1.0, 1.0).to(F64)
+
+
+def sample(name: str, n: int = 8, condition: float = 20.0) -> torch.Tensor:
+    """A square matrix for a function."""
+    if name.startswith("polar"):
+        return with_singular_values(log_spaced(n, condition), n, n)
+    return with_eigenvalues(log_spaced(n, condition) * (signs(n) if name == "signm" else 1))
+
+
+def oracle(name: str, A: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """By the SVD, or by eigh for symmetric A."""
+    A = A.to(F64)
+    if name == "polar":
+        return (svd_polar(A),)
+    if name == "polar_factors":
+        _, sigma, Vt = torch.linalg.svd(A)
+        return svd_polar(A), (Vt.mT * sigma.unsqueeze(-2)) @ Vt
+    if name == "signm":
+        values, Q = torch.linalg.eigh(A)
+        return ((Q * values.sign().unsqueeze(-2)) @ Q.mT,)
+    roots = {"sqrtm": (0.5,), "inv_sqrtm": (-0.5,), "sqrtm_pair": (0.5, -0.5)}[name]
+    return tuple(eigh_power(A, exponent) for exponent in roots)
+
+
+def parts(result) -> tuple[torch.Tensor, ...]:
+    return tuple(result) if isinstance(result, tuple) else (result,)
+
+
+def errors(name: str, A: torch.Tensor, **options) -> list[float]:
+    found = zip(parts(FUNCTIONS[name](A, **options)), oracle(name, A))
+    return [relative_error(*pair) for pair in found]
+
+
+# How far 40 digits say that eigh is off: at condition 1e12 it is no oracle in float64, where rounding A alone
+# moves the result by up to 1e12 units of the last place.
+def in_many_digits(A: torch.Tensor, function) -> torch.Tensor:
+    with mpmath.workdps(40):
+        values, Q = mpmath.eigsy(mpmath.matrix(A.tolist()))
+        X = Q * mpmath.diag([function(value) for value in values]) * Q.T
+        return torch.tensor([[float(x) for x in X[i, :]] for i in range(X.rows)], dtype=F64)
+
+
+@pytest.mark.parametrize("steps", [7, 8])
+def test_condition_1e12_to_1e_6_in_at_most_eight_steps(steps):
+    options = {"steps": steps, "newton_steps": steps}
+    A = spd(20, 1e12)
+    root, inverse_root = pc.sqrtm_pair(A, **options)
+    exact = in_many_digits(A, mpmath.sqrt), in_many_digits(A, lambda x: 1 / mpmath.sqrt(x))
+    assert relative_error(root, exact[0]) < 1e-6
+    assert relative_error(inverse_root, exact[1]) < 1e-6
+    assert relative_error(pc.sqrtm(A, **options), exact[0]) < 1e-6
+    assert relative_error(pc.inv_sqrtm(A, **options), exact[1]) < 1e-6
+    A = with_eigenvalues(log_spaced(20, 1e12) * signs(20))
+    exact = in_many_digits(A, mpmath.sign)
+    # The sign of a symmetric matrix is its polar factor.
+    assert relative_error(pc.signm(A, **options), exact) < 1e-6
+    assert relative_error(pc.polar(A, **options), exact) < 1e-6
+
+
+@EACH
+@SHARES
+@pytest.mark.parametrize("condition", [3.0, 7e3])
+def test_held_out_conditions(name, steps, newton_steps, condition):
+    if newton_steps == 1 and name.startswith("polar"):
+        # Twice the condition in the exponent: eleven polynomials are for less.
+        condition = condition**0.5
+    A = sample(name, 30, condition)
+    # As an inverse amplifies rounding; 100 covers √n and the steps.
+    bar = 100 * EPS * condition
+    assert max(errors(name, A, steps=steps, newton_steps=newton_steps)) < bar
+
+
+def hilbert(n: int) -> torch.Tensor:
+    i = torch.arange(n, dtype=F64)
+    return 1 / (i[:, None] + i + 1)
+
+
+def graded(n: int) -> torch.Tensor:
+    scale = 10.0 ** -torch.linspace(0, 4, n, dtype=F64)
+    return scale[:, None] * spd(n, 10.0) * scale
+
+
+HARD = {
+    "hilbert": hilbert(6),
+    "graded": graded(10),
+    "repeated": with_eigenvalues(torch.tensor([1.0] * 6 + [1e-6] * 5 + [1e-3], dtype=F64)),
+    "identity": torch.eye(7, dtype=F64),
+    "1x1": torch.tensor([[3.7]], dtype=F64),
+    "outlier": with_eigenvalues(torch.tensor([1.0] * 11 + [1e-8], dtype=F64)),
+    "spike": with_eigenvalues(torch.tensor([1.0] + [1e-8] * 11, dtype=F64)),
+}
+
+
+@EACH
+@SHARES
+@pytest.mark.parametrize("case", HARD)
+def test_hard_matrices(name, case, steps, newton_steps):
+    A = HARD[case]
+    if newton_steps == 1 and (name.startswith("polar") or name == "signm"):
+        steps = 16
+    values = torch.linalg.eigvalsh(A)
+    # eigh's own error is of this size.
+    bar = 100 * EPS * (values.amax() / values.amin()).item()
+    assert max(errors(name, A, steps=steps, newton_steps=newton_steps)) < bar
+
+
+@EACH
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_scale(name, scale):
+    A = (sample(name) * scale).float()
+    assert max(errors(name, A, steps=8, newton_steps=2)) < 1e-4
+    assert max(errors(name, A, steps=8, newton_steps=8)) < 1e-4
+
+
+def test_scales_within_a_float32_matrix_do_not_overflow():
+    values = torch.tensor([1.0, 1e-10, 1e-20, 1e-30])
+    options = {"steps": 8, "newton_steps": 8}
+    A = torch.diag(values)
+    for result, exact in (
+        (pc.polar(A, **options), torch.ones(4)),
+        (pc.signm(-A, **options), -torch.ones(4)),
+        (pc.sqrtm(A, **options), values.sqrt()),
+        (pc.inv_sqrtm(A, **options), values.rsqrt()),
+    ):
+        torch.testing.assert_close(result.diagonal(), exact, rtol=1e-5, atol=0)
+
+
+@EACH
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_dtypes(name, dtype):
+    A = sample(name, 16, 10.0).to(dtype)
+    # Half precision is computed in float32; the result is rounded once.
+    bar = 1000 * torch.finfo(torch.float32).eps + torch.finfo(dtype).eps
+    result = parts(FUNCTIONS[name](A, steps=7, newton_steps=2))
+    assert all(part.dtype == dtype for part in result)
+    symmetric = A if name.startswith("polar") else (A.to(F64) + A.to(F64).mT) / 2
+    for part, exact in zip(result, oracle(name, symmetric)):
+        assert relative_error(part, exact) < 20 * bar
+
+
+@EACH
+@pytest.mark.parametrize("newton_steps", [1, 4])
+def test_a_singular_and_a_nan_matrix_stay_alone_in_their_batch(name, newton_steps):
+    good = sample(name, 6)
+    singular, missing = good.clone(), good.clone()
+    singular[2], singular[:, 2] = 0, 0
+    missing[1, 1] = float("nan")
+    options = {"steps": 4, "newton_steps": newton_steps, "history": True}
+    result, history = FUNCTIONS[name](torch.stack((good, singular, missing, good)), **options)
+    alone, expected = FUNCTIONS[name](good, **options)
+    for part, other in zip(parts(result), parts(alone)):
+        torch.testing.assert_close(part[0], other, rtol=1e-12, atol=1e-12)
+        assert torch.equal(part[0], part[3])
+        assert part[1:3].isnan().any((-1, -2)).all()
+    torch.testing.assert_close(history.residual[0], expected.residual)
+    assert not history.residual[1:3, -1].isfinite().any()
+
+
+def test_empty_batches_and_matrices():
+    for shape in ((0, 4, 4), (2, 0, 0), (0, 0)):
+        for newton_steps in (1, 3):
+            A = torch.empty(shape)
+            assert pc.polar(A, steps=3, newton_steps=newton_steps).shape == A.shape
+            assert pc.sqrtm(A, steps=3, newton_steps=newton_steps).shape == A.shape
+
+
+@EACH
+def test_strides_and_batches(name):
+    A = torch.stack([sample(name, 4, condition) for condition in (2.0, 9.0, 30.0, 5.0)])
+    options = {"steps": 6, "newton_steps": 2}
+    expected = parts(FUNCTIONS[name](A, **options))
+    before = A.clone()
+    strided = A.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    nested = A[:, None].expand(4, 2, 4, 4)
+    for part, other, twice, mapped in zip(
+        expected,
+        parts(FUNCTIONS[name](strided, **options)),
+        parts(FUNCTIONS[name](nested, **options)),
+        parts(vmap(lambda A: FUNCTIONS[name](A, **options))(A)),
+    ):
+        torch.testing.assert_close(other, part, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(mapped, part, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(twice[:, 1], part, rtol=1e-12, atol=1e-12)
+    assert torch.equal(A, before)
+
+
+def test_sign_of_matrices_with_complex_eigenvalues_and_far_from_normal():
+    A = gaussian(24, 24, seed=3)
+    values, V = torch.linalg.eig(A)
+    assert values.imag.abs().max() > 1
+    exact = ((V * values.real.sign()) @ torch.linalg.inv(V)).real
+    assert relative_error(pc.signm(A, newton_steps=10), exact) < 1e-10
+    T = torch.triu(gaussian(24, 24, seed=5))
+    T.diagonal().add_(T.diagonal().sign())
+    S, history = pc.signm(T, steps=12, newton_steps=12, history=True)
+    assert (S.diagonal() - T.diagonal().sign()).abs().max() < 1e-12
+    assert relative_error(S @ T, T @ S) < 1e-11
+    assert history.residual[-1] < 1e-11
+
+
+@pytest.mark.parametrize("condition", [1.5, 1e3, 1e12])
+def test_the_coefficient_is_the_quartics_minimiser(condition):
+    """Of all in (0, 1] on a fine grid, for spectra on both sides of one."""
+    x = torch.stack([log_spaced(30, condition), 2 * log_spaced(30, condition), 1 + log_spaced(30, condition)])
+    M = torch.diag_embed(x * x)
+    R, D = torch.eye(30, dtype=F64) - M, torch.diag_embed((1 - x * x) ** 2 / (x * x))
+    nu = (1 / x**4).sum(-1).pow(0.25)[:, None, None]
+    alpha = newton_coefficient(R, D / nu**2, nu)[:, 0]
+
+    def loss(alpha):
+        y = (1 - alpha[..., None]) * x[:, None] + alpha[..., None] / x[:, None]
+        return (1 - y * y).square().sum(-1)
+
+    least = loss(torch.logspace(-14, 0, 40000, dtype=F64).expand(3, -1)).amin(-1)
+    assert (loss(alpha)[:, 0] <= least * (1 + 1e-9)).all()
+    assert ((alpha > 0) & (alpha <= 1)).all()
+
+
+def spectra():
+    """Values from which a bad step would not recover."""
+    for n in (1, 2, 3, 40, 1000):
+        for exponent in (1, 6, 12, 24):
+            least = 10.0**-exponent
+            one = torch.ones(n, dtype=F64)
+            yield log_spaced(n, 10.0**exponent)
+            yield torch.cat((one[1:], one[:1] * least))
+            yield torch.cat((one[:1], one[1:] * least))
+            yield torch.where(torch.arange(n) < n // 2, 1.0, least).to(F64)
+            yield torch.cat((one[: n // 3], one[n // 3 :] * least**0.5, one[:1] * least))
+            yield (1 / torch.arange(1, n + 1, dtype=F64) ** exponent).clamp(min=1e-24)
+
+
+def last_residual(values: torch.Tensor, steps: int, newton_steps: int, rule: str, **others) -> float:
+    options = options_for(
+        2, steps, 2, rule, None, 8, 0, "unrolled", True, newton_steps=newton_steps, **others
+    )
+    _, record = iterate(SpectrumForm(2), values[None, None], options)
+    return record.history[0][0, -1].item()
+
+
+def test_every_spectrum_converges_and_stays_converged():
+    """x² down to 1e-24; what Newton's steps leave is within the bound of the polynomials that follow."""
+    for values in spectra():
+        assert last_residual(values, 8, 8, "prism") < 1e-12
+        for rule in ("adaptive", "prism", "taylor", "polar_express"):
+            # Two polynomials more bring what six steps leave, and themselves, to rounding; tables slower.
+            assert last_residual(values, 9, 6, rule) < (1e-8 if rule == "polar_express" else 1e-12)
+        # One step raises the least value to its root, and as many polynomials as this needs follow.
+        assert last_residual(values.clamp(min=1e-12), 20, 1, "prism") < 1e-10
+
+
+@pytest.mark.parametrize(("condition", "tol"), [(3e3, 1e-3), (5e7, 1e-6), (2e12, 1e-9)])
+@pytest.mark.parametrize("newton_steps", [1, 2, 7])
+def test_steps_for_knows_them(condition, tol, newton_steps):
+    steps = pc.steps_for(condition, tol=tol, newton_steps=newton_steps)
+    assert newton_steps <= steps <= max(newton_steps, pc.steps_for(condition, tol=tol))
+    _, history = pc.sqrtm_pair(spd(120, condition), steps=steps, newton_steps=newton_steps, history=True)
+    # At the end the product of the roots is measured, which all-Newton steps do not correct: it drifts by
+    # rounding, enlarged by the root of the condition.
+    assert history.residual[-1] < 1.5 * tol + 1000 * EPS * condition**0.5
+
+
+def test_steps_for_counts_all_steps():
+    assert pc.steps_for(1e24, tol=1e-6, newton_steps=7) == 7
+    assert pc.steps_for(1e12, tol=1e-6, newton_steps=6) == 6
+    assert pc.steps_for(10.0, tol=1e-3, newton_steps=5) == 5
+    assert pc.steps_for(1e12, tol=1e-3, newton_steps=1) < pc.steps_for(1e12, tol=1e-3)
+    with pytest.raises(ValueError, match="newton_steps must be 0 for an iteration of order p = 4, got 1"):
+        pc.steps_for(10.0, tol=0.1, p=4, newton_steps=1)
+
+
+@EACH
+def test_history(name):
+    A = sample(name)
+    result, history = FUNCTIONS[name](A, steps=5, newton_steps=2, history=True)
+    assert history.residual.shape == (6,)
+    assert history.coefficient.shape == (5,)
+    for part, other in zip(parts(result), parts(FUNCTIONS[name](A, steps=5, newton_steps=2))):
+        torch.testing.assert_close(part, other, rtol=1e-12, atol=1e-12)
+    shorter, before = FUNCTIONS[name](A, steps=2, newton_steps=2, history=True)
+    torch.testing.assert_close(history.coefficient[:2], before.coefficient)
+    torch.testing.assert_close(history.residual[:2], before.residual[:2])
+    # The mean of x² - 1 after the steps, from the result itself.
+    if name in ("polar", "signm"):
+        left = shorter @ (shorter.mT if name == "polar" else shorter) - torch.eye(8, dtype=F64)
+        torch.testing.assert_close(before.residual[-1], left.norm() / 8**0.5)
+
+
+def test_residuals_are_of_the_matrix_whose_root_is_taken():
+    values = log_spaced(20, 1e4)
+    _, history = pc.sqrtm(with_eigenvalues(values), steps=3, newton_steps=3, history=True)
+    x = (values / values.norm()).sqrt()
+    for residual, alpha in zip(history.residual, history.coefficient):
+        torch.testing.assert_close(residual, (1 - x * x).square().mean().sqrt(), rtol=1e-6, atol=0)
+        x = (1 - alpha) * x + alpha / x
+    torch.testing.assert_close(history.residual[-1], (1 - x * x).square().mean().sqrt(), rtol=1e-6, atol=0)
+
+
+@EACH
+@pytest.mark.parametrize("gradient", ["unrolled", "dual"])
+@pytest.mark.parametrize(("steps", "newton_steps"), [(7, 7), (9, 1)])
+def test_gradcheck(name, gradient, steps, newton_steps):
+    # Steps enough for the result not to depend on the coefficients, which are constants to the derivative.
+    A = sample(name, 3, 4.0).requires_grad_()
+
+    def run(A):
+        return parts(FUNCTIONS[name](A, steps=steps, newton_steps=newton_steps, gradient=gradient))
+
+    # torch has no forward mode within forward mode, which "dual" is.
+    assert gradcheck(run, A, rtol=1e-4, check_forward_ad=gradient == "unrolled")
+
+
+@EACH
+def test_gradient_modes_agree_before_convergence(name):
+    A = sample(name, 5, 100.0)
+
+    def loss(A, gradient):
+        results = parts(FUNCTIONS[name](A, steps=3, newton_steps=2, gradient=gradient))
+        return sum((X * torch.cos(torch.arange(25, dtype=F64)).reshape(5, 5)).sum() for X in results)
+
+    expected = grad(loss)(A, "unrolled")
+    assert expected.abs().max() > 1e-2
+    torch.testing.assert_close(grad(loss)(A, "dual"), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("gradient", ["unrolled", "dual"])
+def test_gradient_is_eighs(gradient):
+    A, G = spd(10, 1e4), gaussian(10, 10)
+    G = G + G.T
+    expected = grad(lambda A: (eigh_power(A, -0.5) * G).sum())(A)
+    result = grad(lambda A: (pc.inv_sqrtm(A, newton_steps=3, gradient=gradient) * G).sum())(A)
+    assert relative_error(result + result.T, expected + expected.T) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("name", "gradient"), [("polar", "unrolled"), ("signm", "dual"), ("sqrtm_pair", "dual")]
+)
+def test_compiled_graph_and_its_gradient(name, gradient):
+    """One graph, without a call that reads from the device."""
+    torch._dynamo.reset()
+    recorder, A = AotEagerAndRecordGraphs(), sample(name, 5)
+    options = {"steps": 2, "newton_steps": 1, "gradient": gradient}
+
+    def loss(A):
+        return sum(part.square().sum() for part in parts(FUNCTIONS[name](A, **options)))
+
+    def gradient_of(run):
+        leaf = A.clone().requires_grad_()
+        (result,) = torch.autograd.grad(run(leaf), leaf)
+        return result
+
+    compiled = gradient_of(torch.compile(loss, fullgraph=True, backend=recorder))
+    torch.testing.assert_close(compiled, gradient_of(loss), rtol=1e-9, atol=1e-9)
+    called = {str(node.target) for graph in recorder.fw_graphs for node in graph.graph.nodes}
+    assert "aten.linalg_inv_ex.default" in called
+    assert not [target for target in called if "check_errors" in target or "_local_scalar" in target]
+
+
+def test_inductor():
+    torch._dynamo.reset()
+    A = torch.stack([spd(12, 1e3), spd(12, 10.0, seed=3)])
+    options = {"steps": 3, "newton_steps": 2, "history": True, "rule": "taylor"}
+    result, history = torch.compile(lambda A: pc.sqrtm_pair(A, **options), fullgraph=True)(A)
+    expected, other = pc.sqrtm_pair(A, **options)
+    for part, reference in zip((*result, *history), (*expected, *other)):
+        torch.testing.assert_close(part, reference, rtol=1e-8, atol=1e-8)
+
+
+class Calls(torch.nn.Module):
+    def __init__(self, name: str, rule: str = "prism"):
+        super().__init__()
+        self.name, self.rule = name, rule
+
+    def forward(self, A):
+        return FUNCTIONS[self.name](2 * A, steps=3, newton_steps=2, rule=self.rule)
+
+
+@pytest.mark.parametrize("name", ["polar_factors", "signm", "sqrtm_pair"])
+def test_export(name):
+    A = torch.stack([sample(name), sample(name, condition=5.0)])
+    program = torch.export.export(Calls(name), (A,), dynamic_shapes={"A": {0: torch.export.Dim("batch")}})
+    (node,) = [node for node in program.graph.nodes if "prism" in str(node.target)]
+    assert node.kwargs["newton_steps"] == 2
+    other = A.repeat(2, 1, 1)
+    for run in (program.module(), program.run_decompositions().module()):
+        for part, expected in zip(parts(run(other)), parts(Calls(name)(other))):
+            torch.testing.assert_close(part, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_export_of_symbolic_sizes():
+    n = torch.export.Dim("n", min=2, max=50)
+    program = torch.export.export(Calls("polar"), (sample("polar"),), dynamic_shapes={"A": {0: n, 1: n}})
+    A = sample("polar", 5)
+    torch.testing.assert_close(program.module()(A), Calls("polar")(A))
+
+
+def test_aotinductor(tmp_path):
+    A, module = sample("polar").float(), Calls("polar", "taylor")
+    program = torch.export.export(module, (A,))
+    path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "polar.pt2"))
+    result = torch._inductor.aoti_load_package(path)(A)
+    torch.testing.assert_close(result, module(A), rtol=0, atol=1e-5)
+
+
+@EACH
+def test_op(name):
+    A = sample(name)
+    options = {"steps": 4, "newton_steps": 2, "gradient": "dual"}
+    op = getattr(torch.ops.prism, name)
+    assert all(map(torch.equal, parts(op(A, **options)), parts(FUNCTIONS[name](A, **options))))
+
+
+@EACH
+def test_none_is_the_default(name):
+    A = sample(name)
+    results = parts(FUNCTIONS[name](A, newton_steps=0)), parts(FUNCTIONS[name](A))
+    assert all(map(torch.equal, *results))
+
+
+@EACH
+def test_refusals(name):
+    A = sample(name)
+    with pytest.raises(ValueError, match="newton_steps must be ≥ 0, got -1"):
+        FUNCTIONS[name](A, newton_steps=-1)
+    with pytest.raises(ValueError, match="newton_steps must be ≤ steps = 3, got 4"):
+        FUNCTIONS[name](A, steps=3, newton_steps=4)
+    with pytest.raises(TypeError, match=r"newton_steps must be an int ≥ 0, got 1\.0 of type float"):
+        FUNCTIONS[name](A, newton_steps=1.0)
+    if name.startswith("polar"):
+        refused = r"newton_steps must be 0 for a matrix that is not square, got 1 for A of shape \(8, 5\)"
+        with pytest.raises(ValueError, match=refused):
+            FUNCTIONS[name](A[:, :5], newton_steps=1)
+
+
+def test_functions_without_them_say_so():
+    for call in (pc.inv, lambda A, **options: pc.inv_root(A, 4, **options)):
+        with pytest.raises(TypeError, match="newton_steps"):
+            call(torch.eye(3), newton_steps=1)
