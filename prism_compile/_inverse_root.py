@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ._interface.arguments import check_damping, check_matrix
 from ._interface.damping import damped
+from ._interface.numbers import check_integer
 from ._interface.op import exported_as_op
-from ._interface.options import check_integer, options_for
+from ._interface.options import options_for
 from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
@@ -118,5 +119,5 @@ def inv_root(
     p = check_integer("p", p, 1)
     options = options_for(p, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
-    check_damping(eps)
+    eps = check_damping(eps)
     return run_on_batch(lambda *_: RootForm(p), A, options, prepare=partial(damped, eps=eps))

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ._interface.options import Options, check_degree, check_integer, check_rule, default_rule
+from ._interface.numbers import check_integer, check_number
+from ._interface.options import Options, check_degree, check_rule, default_rule
 from ._iteration.basis import Basis, Polynomial
 from ._iteration.constants import traced_constant
 from ._iteration.form import Form
@@ -107,9 +108,7 @@ def steps_for(condition: float, *, tol: float, p: int = 2, degree: int = 2, rule
         >>> prism_compile.steps_for(1e4, tol=1e-3, rule="taylor")
         10
     """
-    for name, value in (("condition", condition), ("tol", tol)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
+    condition, tol = check_number("condition", condition, "≥ 1"), check_number("tol", tol, "in (0, 1)")
     if not 1 <= condition < float("inf"):
         raise ValueError(f"condition must be finite and ≥ 1, got {condition}")
     if not 0 < tol < 1:

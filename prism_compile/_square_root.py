@@ -110,7 +110,7 @@ def sqrtm(
     """
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
-    check_damping(eps)
+    eps = check_damping(eps)
     return run_on_batch(lambda *_: CoupledForm(("sqrt",)), A, options, prepare=partial(damped, eps=eps))
 
 
@@ -158,7 +158,7 @@ def inv_sqrtm(
     """
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
-    check_damping(eps)
+    eps = check_damping(eps)
     return run_on_batch(lambda *_: CoupledForm(("inv_sqrt",)), A, options, prepare=partial(damped, eps=eps))
 
 
@@ -206,7 +206,7 @@ def sqrtm_pair(
     """
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
-    check_damping(eps)
+    eps = check_damping(eps)
     return run_on_batch(
         lambda *_: CoupledForm(SqrtPair._fields), A, options, prepare=partial(damped, eps=eps), finish=_pair
     )

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .._iteration.labels import function as label
+from .numbers import plain_call
 from .results import History, PolarFactors, SqrtPair
 
 # The registrations last as long as this object does.
@@ -95,6 +96,8 @@ def exported_as_op(symbolic: Callable | None = None) -> Callable[[Function], Fun
 
         @wraps(function)
         def front(*arguments, **options):
+            # Here and not where they are checked: where reading breaks the graph, no label is open.
+            arguments, options = plain_call(arguments, options)
             if torch.compiler.is_exporting() and not options.get("history", False):
                 options.pop("history", None)
                 result = getattr(torch.ops.prism, name)(*arguments, **options)

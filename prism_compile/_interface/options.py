@@ -1,9 +1,9 @@
 """The shared options, checked once and carried as one immutable value."""
 
-from operator import index
 from typing import NamedTuple
 
 from .._rules import RULES, Rule
+from .numbers import check_integer
 
 SCALINGS = ("schatten", "frobenius")
 GRADIENTS = ("unrolled", "dual")
@@ -23,15 +23,6 @@ class Options(NamedTuple):
     gradient: str
     history: bool
     form: str
-
-
-def check_integer(name: str, value: object, lowest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int ≥ {lowest}, got {value!r} of type {type(value).__name__}")
-    if value < lowest:
-        raise ValueError(f"{name} must be ≥ {lowest}, got {value}")
-    # Options shape the graph: `index` makes Dynamo specialise on what it would trace as a symbol.
-    return index(value)
 
 
 def check_degree(degree: object) -> int:

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from .._interface.arguments import DTYPES
-from .._interface.options import check_integer, options_for
+from .._interface.numbers import check_integer, plain
+from .._interface.options import options_for
 from .._rules import RULES
 from ._matrices import Update, matrices_of
 from ._orthogonalise import Kind, Orthogonaliser, Settings, Source
@@ -25,6 +26,7 @@ def _check_amounts(group: dict[str, Any]) -> None:
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError(f"lr must have one element where it is a tensor, got shape {tuple(lr.shape)}")
     for name in ("lr", "momentum", "weight_decay", "eps"):
+        group[name] = plain(group[name])
         if not group[name] >= 0:
             raise ValueError(f"{name} must be ≥ 0, got {group[name]}")
     if group["adjust_lr_fn"] not in _ADJUSTMENTS:
@@ -33,8 +35,8 @@ def _check_amounts(group: dict[str, Any]) -> None:
 
 
 def _check_orthogonalisation(group: dict[str, Any]) -> None:
-    check_integer("ns_steps", group["ns_steps"], 1)
-    options_for(
+    group["ns_steps"] = check_integer("ns_steps", group["ns_steps"], 1)
+    options = options_for(
         2,
         group["ns_steps"],
         group["degree"],
@@ -45,12 +47,14 @@ def _check_orthogonalisation(group: dict[str, Any]) -> None:
         "unrolled",
         False,
     )
+    # Checkpoints hold Python's numbers, whatever was given.
+    group.update((name, getattr(options, name)) for name in ("degree", "sketch_size", "seed"))
     if group["dtype"] is not None and group["dtype"] not in DTYPES:
         allowed = ", ".join(map(str, DTYPES))
         raise ValueError(f"dtype must be None or one of {allowed}, got {group['dtype']!r}")
     if not isinstance(group["flatten"], bool):
         raise TypeError(f"flatten must be True or False, got {group['flatten']!r}")
-    check_integer("heads", group["heads"], 1)
+    group["heads"] = check_integer("heads", group["heads"], 1)
 
 
 def _resolve_rule(group: dict[str, Any]) -> None:
