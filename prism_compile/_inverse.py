@@ -14,6 +14,7 @@ from ._iteration.basis import Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import adjoint, identity_minus
 from ._iteration.scaling import nonzero
+from ._planning import planned_steps
 
 
 class ReciprocalState(NamedTuple):
@@ -46,7 +47,9 @@ class ReciprocalForm(Form):
 def inv(
     A: Tensor,
     *,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -62,7 +65,7 @@ def inv(
 
     Args:
         A: `[..., n, n]`, float64, float32, bfloat16 or float16 (half precision is computed in float32).
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`;
+        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`;
             of the rules, the tables do not serve p = 1.
 
     Returns:
@@ -82,6 +85,7 @@ def inv(
         >>> torch.allclose(A @ prism_compile.inv(A), torch.eye(2), atol=1e-5)
         True
     """
+    steps = planned_steps("inv", steps, tol, condition, degree, rule, scaling)
     options = options_for(1, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     return run_on_batch(lambda *_: ReciprocalForm(), A, options)

@@ -16,6 +16,7 @@ from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
 from ._iteration.scaling import nonzero
+from ._planning import planned_steps
 
 
 class RootState(NamedTuple):
@@ -75,7 +76,9 @@ def inv_root(
     p: int,
     *,
     eps: float = 0.0,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -94,7 +97,7 @@ def inv_root(
         p: order of the root, an int ≥ 1.
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         rule: as in `polar`; the tables serve p = 2 only.
-        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/p) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -117,6 +120,7 @@ def inv_root(
         True
     """
     p = check_integer("p", p, 1)
+    steps = planned_steps("inv_root", steps, tol, condition, degree, rule, scaling, p)
     options = options_for(p, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     eps = check_damping(eps)

@@ -16,6 +16,7 @@ from ._iteration.linear_algebra import adjoint, identity_minus
 from ._iteration.loop import step_info
 from ._iteration.precision import is_half
 from ._iteration.scaling import magnitude, nonzero
+from ._planning import planned_steps
 
 
 class PolarState(NamedTuple):
@@ -127,7 +128,9 @@ def _for_any_size(A: Tensor, options: dict) -> dict:
 def polar(
     A: Tensor,
     *,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -143,7 +146,9 @@ def polar(
 
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
-        steps: number of iterations, ≥ 1; `steps_for` says how many a condition number needs.
+        steps: number of iterations, ≥ 1. None is as many as `tol` and `condition` need, else 10.
+        tol, condition: in place of `steps`, the rms residual to reach, in (0, 1), and A's condition number;
+            see `steps_for`.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
             "taylor" (classical), or a fixed table: "polar_express", "jordan", "you". None is "adaptive", or
@@ -178,6 +183,7 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
+    steps = planned_steps("polar", steps, tol, condition, degree, rule, scaling)
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
     check_matrix(A)
     return run_on_batch(_form, A, options, half_native=True, square=False)
@@ -187,7 +193,9 @@ def polar(
 def polar_factors(
     A: Tensor,
     *,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -204,7 +212,7 @@ def polar_factors(
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`; with `history`, `(PolarFactors, History)`.
@@ -223,6 +231,7 @@ def polar_factors(
         >>> torch.allclose(U @ H, A, atol=1e-4)
         True
     """
+    steps = planned_steps("polar_factors", steps, tol, condition, degree, rule, scaling)
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
     check_matrix(A)
     return run_on_batch(_form, A, options, finish=_factors, half_native=True, square=False)

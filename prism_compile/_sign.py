@@ -12,6 +12,7 @@ from ._iteration.basis import Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import identity_minus
 from ._iteration.scaling import nonzero
+from ._planning import planned_steps
 
 
 class SignForm(Form):
@@ -37,7 +38,9 @@ class SignForm(Form):
 def signm(
     A: Tensor,
     *,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
     rule: str | None = "prism",
     scaling: str | None = None,
@@ -55,7 +58,7 @@ def signm(
             It need not be symmetric.
         rule: as in `polar`, but "prism" by default. "adaptive" is better where A is symmetric, and may not
             converge where it is not.
-        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         sign(A) `[..., n, n]`; with `history`, `(sign, History)`.
@@ -73,6 +76,7 @@ def signm(
         >>> torch.allclose(S, torch.tensor([[1.0, 0.4], [0.0, -1.0]]), atol=1e-5)
         True
     """
+    steps = planned_steps("signm", steps, tol, condition, degree, rule, scaling)
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     return run_on_batch(lambda *_: SignForm(), A, options)

@@ -15,6 +15,7 @@ from ._iteration.basis import Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import identity_minus
 from ._iteration.scaling import nonzero
+from ._planning import planned_steps
 
 
 class CoupledState(NamedTuple):
@@ -70,7 +71,9 @@ def sqrtm(
     A: Tensor,
     *,
     eps: float = 0.0,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -87,7 +90,7 @@ def sqrtm(
         A: `[..., n, n]`, symmetric positive (semi)definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(1/2) `[..., n, n]`; with `history`, `(root, History)`. An indefinite A diverges or keeps a
@@ -108,6 +111,7 @@ def sqrtm(
         >>> torch.allclose(S @ S, A, atol=1e-5)
         True
     """
+    steps = planned_steps("sqrtm", steps, tol, condition, degree, rule, scaling)
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     eps = check_damping(eps)
@@ -119,7 +123,9 @@ def inv_sqrtm(
     A: Tensor,
     *,
     eps: float = 0.0,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -136,7 +142,7 @@ def inv_sqrtm(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/2) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -156,6 +162,7 @@ def inv_sqrtm(
         >>> torch.allclose(Z @ A @ Z, torch.eye(2), atol=1e-5)
         True
     """
+    steps = planned_steps("inv_sqrtm", steps, tol, condition, degree, rule, scaling)
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     eps = check_damping(eps)
@@ -167,7 +174,9 @@ def sqrtm_pair(
     A: Tensor,
     *,
     eps: float = 0.0,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
     rule: str | None = None,
     scaling: str | None = None,
@@ -184,7 +193,7 @@ def sqrtm_pair(
         A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
             precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `SqrtPair(sqrt, inv_sqrt)`, each `[..., n, n]`; with `history`, `(SqrtPair, History)`. For what bad
@@ -204,6 +213,7 @@ def sqrtm_pair(
         >>> torch.allclose(root @ inverse_root, torch.eye(2), atol=1e-5)
         True
     """
+    steps = planned_steps("sqrtm_pair", steps, tol, condition, degree, rule, scaling)
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     eps = check_damping(eps)

@@ -48,8 +48,9 @@ def test_damping(name, eps):
 def test_root_order_and_planning():
     A = spd(6, 20.0)
     assert torch.equal(pc.inv_root(A, numpy.int64(4)), pc.inv_root(A, 4))
-    steps = pc.steps_for(numpy.float32(1e4), tol=numpy.float64(1e-3), p=numpy.int8(4), degree=numpy.int64(2))
-    assert steps == pc.steps_for(1e4, tol=1e-3, p=4)
+    given = {"condition": numpy.float32(1e4), "tol": numpy.float64(1e-3), "degree": numpy.int64(2)}
+    steps = pc.steps_for("inv_root", **given, p=numpy.int8(4))
+    assert steps == pc.steps_for("inv_root", condition=1e4, tol=1e-3, p=4)
 
 
 def test_are_still_refused_where_they_are_no_integers():

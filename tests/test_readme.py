@@ -29,7 +29,8 @@ def test_the_table_of_steps_is_what_steps_for_says():
     rows = re.findall(r"^\| (1e\d) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", README, flags=re.M)
     assert len(rows) == 3
     for condition, adaptive, prism, taylor, cubic in rows:
-        assert steps_for(float(condition), tol=1e-3) == int(adaptive)
-        assert steps_for(float(condition), tol=1e-3, rule="prism") == int(prism)
-        assert steps_for(float(condition), tol=1e-3, rule="taylor") == int(taylor)
-        assert steps_for(float(condition), tol=1e-3, degree=1) == int(cubic)
+        assert steps_for("sqrtm", condition=float(condition), tol=1e-3) == int(adaptive)
+        assert steps_for("polar", condition=float(condition) ** 0.5, tol=1e-3) == int(adaptive)
+        assert steps_for("sqrtm", condition=float(condition), tol=1e-3, rule="prism") == int(prism)
+        assert steps_for("sqrtm", condition=float(condition), tol=1e-3, rule="taylor") == int(taylor)
+        assert steps_for("sqrtm", condition=float(condition), tol=1e-3, degree=1) == int(cubic)

@@ -23,7 +23,8 @@ from .results import History, PolarFactors, SqrtPair
 LIBRARY = torch.library.Library("prism", "DEF")
 NAMES: list[str] = []
 
-_TYPES = {Tensor: "Tensor", int: "int", float: "float", str: "str", str | None: "str?"}
+_TYPES = {Tensor: "Tensor", int: "int", float: "float", str: "str"}
+_TYPES |= {int | None: "int?", float | None: "float?", str | None: "str?"}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

@@ -57,6 +57,13 @@ def check_rule(rule: object, p: int, degree: int) -> Rule:
     return found
 
 
+def scaling_of(rule: Rule, scaling: object) -> str:
+    """The scaling, None being that of the rule's source."""
+    scaling = rule.scaling if scaling is None else scaling
+    check_name("scaling", scaling, SCALINGS)
+    return scaling
+
+
 def options_for(
     p: int,
     steps: int,
@@ -78,9 +85,7 @@ def options_for(
     steps = check_integer("steps", steps, 1)
     degree = check_degree(degree)
     found = check_rule(default_rule(degree) if rule is None else rule, p, degree)
-    if scaling is None:
-        scaling = found.scaling
-    check_name("scaling", scaling, SCALINGS)
+    scaling = scaling_of(found, scaling)
     sketch_size = check_integer("sketch_size", sketch_size, 1)
     seed = check_integer("seed", seed, 0)
     check_name("gradient", gradient, GRADIENTS)
