@@ -6,14 +6,22 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ._interface.numbers import check_integer, check_number
-from ._interface.options import Options, check_degree, check_name, check_rule, default_rule, scaling_of
+from ._interface.numbers import check_integer, check_number, fixed
+from ._interface.options import (
+    Options,
+    RuleLike,
+    check_degree,
+    check_name,
+    check_rule,
+    default_rule,
+    scaling_of,
+)
 from ._iteration.basis import Basis, Polynomial
 from ._iteration.constants import traced_constant
 from ._iteration.form import Form
 from ._iteration.loop import iterate
 from ._iteration.probe import Probe, SpectrumProbe
-from ._rules import RULES, Rule
+from ._rules import Rule, rule_named
 
 _SPECTRUM_SIZE = 256
 _MOST_STEPS = 200
@@ -111,7 +119,7 @@ def _steps_needed(
     condition: float, tol: float, p: int, degree: int, name: str, scaling: str, squared: bool
 ) -> int | None:
     """The least number of steps; None if it is more than a run may have."""
-    rule = RULES[name]
+    rule = rule_named(name)
     # A rule that plans takes other steps in a longer run; the others' runs begin alike.
     lengths = range(1, _MOST_STEPS + 1) if rule.plans else (12, 40, _MOST_STEPS)
     for steps in lengths:
@@ -122,16 +130,6 @@ def _steps_needed(
     return None
 
 
-def _constant(number: float) -> float:
-    """The number, which shapes the graph, where Dynamo would make a symbol of it."""
-    if not torch.compiler.is_dynamo_compiling():
-        return number
-    # Not above, for it takes half a second to import.
-    from torch.fx.experimental.symbolic_shapes import guard_scalar
-
-    return guard_scalar(number)
-
-
 def steps_for(
     function: str,
     *,
@@ -139,7 +137,7 @@ def steps_for(
     tol: float,
     p: int | None = None,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
 ) -> int:
     """Steps that bring a function's rms residual to a tolerance, for A of a given condition number.
@@ -177,7 +175,7 @@ def steps_for(
         raise ValueError(f"p must be None for {function!r}, whose order is {order}, got {p!r}")
     p = check_integer("p", p, 1) if order is None else order
     condition, tol = check_number("condition", condition, "≥ 1"), check_number("tol", tol, "in (0, 1)")
-    condition, tol = _constant(condition), _constant(tol)
+    condition, tol = fixed(condition), fixed(tol)
     largest = condition * condition if squared else condition
     if not (condition >= 1 and largest < float("inf")):
         square = ", its square too," if squared else ""
@@ -185,12 +183,11 @@ def steps_for(
     if not 0 < tol < 1:
         raise ValueError(f"tol must be in (0, 1), got {tol}")
     degree = check_degree(degree)
-    rule = (default or default_rule(degree)) if rule is None else rule
-    scaling = scaling_of(check_rule(rule, p, degree), scaling)
-    needed = _steps_needed(largest, tol, p, degree, rule, scaling, squared)
+    found = check_rule((default or default_rule(degree)) if rule is None else rule, p, degree)
+    needed = _steps_needed(largest, tol, p, degree, found.name, scaling_of(found, scaling), squared)
     if needed is None:
         raise ValueError(
-            f"rule {rule!r} does not reach tol = {tol} at condition {condition} in {_MOST_STEPS} steps"
+            f"rule {found.name!r} does not reach tol = {tol} at condition {condition} in {_MOST_STEPS} steps"
         )
     return needed
 
@@ -201,7 +198,7 @@ def planned_steps(
     tol: float | None,
     condition: float | None,
     degree: int,
-    rule: str | None,
+    rule: RuleLike,
     scaling: str | None,
     p: int | None = None,
 ) -> int:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._interface.arguments import check_matrix
 from ._interface.op import exported_as_op
-from ._interface.options import Options, options_for
+from ._interface.options import Options, RuleLike, options_for
 from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
@@ -132,7 +132,7 @@ def polar(
     tol: float | None = None,
     condition: float | None = None,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     form: str = "auto",
     sketch_size: int = 8,
@@ -151,8 +151,9 @@ def polar(
             see `steps_for`.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
-            "taylor" (classical), or a fixed table: "polar_express", "jordan", "you". None is "adaptive", or
-            "prism" for degree=1.
+            "taylor" (classical), a fixed table: "polar_express", "jordan", "you", or a table of your own: a
+            sequence of rows (a, b, c) of quintics x ← a x + b x³ + c x⁵, one a step, the last repeated. None
+            is "adaptive", or "prism" for degree=1.
         scaling: "schatten", "frobenius", or None for the one that the rule's source prescribes.
         form: "direct" (steps on m×n matrices), "gram" (on their n×n Gram matrices) or "auto": "gram" for
             m > 1.5 n and fewer than 8 steps, else "direct". The Gram form's U is as orthonormal, but off the
@@ -197,7 +198,7 @@ def polar_factors(
     tol: float | None = None,
     condition: float | None = None,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     form: str = "direct",
     sketch_size: int = 8,

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ._interface.arguments import check_matrix
 from ._interface.op import exported_as_op
-from ._interface.options import options_for
+from ._interface.options import RuleLike, options_for
 from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
@@ -42,7 +42,7 @@ def signm(
     tol: float | None = None,
     condition: float | None = None,
     degree: int = 2,
-    rule: str | None = "prism",
+    rule: RuleLike = "prism",
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,

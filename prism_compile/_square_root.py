@@ -8,7 +8,7 @@ from torch import Tensor
 from ._interface.arguments import check_damping, check_matrix
 from ._interface.damping import damped
 from ._interface.op import exported_as_op
-from ._interface.options import options_for
+from ._interface.options import RuleLike, options_for
 from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
@@ -75,7 +75,7 @@ def sqrtm(
     tol: float | None = None,
     condition: float | None = None,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -127,7 +127,7 @@ def inv_sqrtm(
     tol: float | None = None,
     condition: float | None = None,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -178,7 +178,7 @@ def sqrtm_pair(
     tol: float | None = None,
     condition: float | None = None,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,

@@ -22,6 +22,16 @@ def plain_call(arguments: tuple, options: dict) -> tuple[tuple, dict]:
     return tuple(map(plain, arguments)), {name: plain(value) for name, value in options.items()}
 
 
+def fixed(number: float) -> float:
+    """The number, which shapes a graph, where Dynamo would make a symbol of it."""
+    if not torch.compiler.is_dynamo_compiling():
+        return number
+    # Not above, for it takes half a second to import.
+    from torch.fx.experimental.symbolic_shapes import guard_scalar
+
+    return guard_scalar(number)
+
+
 def check_integer(name: str, value: object, lowest: int) -> int:
     """The Python int; refuses what is no integer, a bool included, or below the lowest."""
     number = plain(value)

@@ -1,13 +1,19 @@
 """The shared options, checked once and carried as one immutable value."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from .._rules import RULES, Rule
-from .numbers import check_integer
+import numpy
+
+from .._rules import RULES, Row, Rule, custom_name, rule_named
+from .numbers import check_integer, check_number, fixed
 
 SCALINGS = ("schatten", "frobenius")
 GRADIENTS = ("unrolled", "dual")
 FORMS = ("auto", "direct", "gram")
+
+# A name, the rows (a, b, c) of a table, or None for the default.
+RuleLike = str | Sequence[Sequence[float]] | None
 
 
 class Options(NamedTuple):
@@ -42,10 +48,29 @@ def default_rule(degree: int) -> str:
     return "adaptive" if degree == 2 else "prism"
 
 
+def check_table(rows: Sequence, name: str = "rule") -> tuple[Row, ...]:
+    """The rows (a, b, c) of a table x ← a x + b x³ + c x⁵, as a tuple of tuples of Python's numbers."""
+    allowed = f"{name} must have three finite numbers (a, b, c) a row"
+    table = []
+    for row in rows:
+        if not isinstance(row, (tuple, list, numpy.ndarray)) or len(row) != 3:
+            raise ValueError(f"{allowed}, got the row {row!r}")
+        numbers = tuple(fixed(float(check_number(f"each number of {name}", number))) for number in row)
+        if not all(abs(number) < float("inf") for number in numbers):
+            raise ValueError(f"{allowed}, got {numbers}")
+        table.append(numbers)
+    if not table:
+        raise ValueError(f"{allowed}, got no row")
+    return tuple(table)
+
+
 def check_rule(rule: object, p: int, degree: int) -> Rule:
-    """The rule of that name, if it serves this p and degree."""
-    check_name("rule", rule, tuple(RULES))
-    found = RULES[rule]
+    """The rule of that name, or of a table's rows, if it serves this p and degree."""
+    if isinstance(rule, (tuple, list, numpy.ndarray)):
+        rule = custom_name(check_table(rule))
+    else:
+        check_name("rule", rule, tuple(RULES))
+    found = rule_named(rule)
     if found.orders is not None and p not in found.orders:
         serving = tuple(name for name, r in RULES.items() if r.orders is None or p in r.orders)
         raise ValueError(
@@ -68,7 +93,7 @@ def options_for(
     p: int,
     steps: int,
     degree: int,
-    rule: str | None,
+    rule: RuleLike,
     scaling: str | None,
     sketch_size: int,
     seed: int,
@@ -78,7 +103,7 @@ def options_for(
 ) -> Options:
     """Check the shared options for an iteration of order p; `form` is of polar factors only.
 
-    rule: None is the default of every function, "adaptive", or "prism" for degree 1.
+    rule: a name or the rows of a table; None is the default, "adaptive", or "prism" for degree 1.
 
     Raises TypeError or ValueError naming the argument, what it was and what is allowed.
     """

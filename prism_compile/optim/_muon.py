@@ -9,7 +9,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from .._interface.arguments import DTYPES
 from .._interface.numbers import check_integer, plain
-from .._interface.options import options_for
+from .._interface.options import RuleLike, check_table, options_for
 from .._rules import RULES
 from ._matrices import Update, matrices_of
 from ._orthogonalise import Kind, Orthogonaliser, Settings, Source
@@ -58,16 +58,21 @@ def _check_orthogonalisation(group: dict[str, Any]) -> None:
 
 
 def _resolve_rule(group: dict[str, Any]) -> None:
-    """Settle `rule`, and leave coefficients that torch.optim.Muon can read in the group."""
-    given = group.get("ns_coefficients")
-    if given is not None and tuple(given) != _JORDAN:
-        raise ValueError(
-            f"ns_coefficients must be None or {_JORDAN}, which is rule='jordan'; got {tuple(given)}. "
-            f"Other coefficients are chosen by rule: {', '.join(map(repr, RULES))}"
-        )
-    if group.get("rule") is None:
-        group["rule"] = _DEFAULT_RULE if given is None else "jordan"
-    group["ns_coefficients"] = _JORDAN
+    """Settle `rule`, and leave coefficients that torch.optim.Muon can read in the group.
+
+    A table of one row is the same said by either; the rule of other tables and names is none of torch's.
+    """
+    given, rule = group.get("ns_coefficients"), group.get("rule")
+    if given is not None:
+        (given,) = check_table((tuple(given),), "ns_coefficients")
+    if rule is None:
+        rule = _DEFAULT_RULE if given is None else "jordan" if given == _JORDAN else (given,)
+    elif not isinstance(rule, str):
+        rule = check_table(rule)
+    row = rule[0] if not isinstance(rule, str) and len(rule) == 1 else _JORDAN
+    if given not in (None, _JORDAN, row):
+        raise ValueError(f"rule must be None where ns_coefficients are {given}, got {rule!r}")
+    group["rule"], group["ns_coefficients"] = rule, row
 
 
 def _adjusted(lr: float, adjust_lr_fn: str | None, m: int, n: int) -> float:
@@ -107,15 +112,16 @@ class Muon(Optimizer):
         params: parameters, named parameters or param groups, as for any optimiser of torch; each of at
             least two dimensions. FSDP2's (DTensor) are gathered, solved and returned in shares.
         lr, weight_decay, momentum, nesterov: γ (a number, or a tensor of one element), λ, μ, the choice of D.
-        ns_coefficients: None, or (3.4445, -4.775, 2.0315), which selects `rule="jordan"` unless `rule` is
-            given. It is here so that calls and checkpoints of `torch.optim.Muon` fit; coefficients are
-            chosen by `rule`.
+        ns_coefficients: None, or the quintic's (a, b, c), as in `torch.optim.Muon`: the same as
+            `rule=[(a, b, c)]`, and torch's default (3.4445, -4.775, 2.0315) as `rule="jordan"`, which `rule`
+            may overrule.
         eps: not used, kept for the same reason. torch's eps bounds the norm that a matrix is divided by, so
             that gradients below 1e-7 lose their step; here a solve does not depend on the scale, and a zero
             matrix gives a zero step.
         ns_steps: number of iterations, ≥ 1.
         adjust_lr_fn: None or "original", or "match_rms_adamw".
-        rule, degree, sketch_size, seed: see `polar`. `rule=None` is "prism", or what `ns_coefficients` says.
+        rule, degree, sketch_size, seed: see `polar`. `rule=None` is "prism", or what `ns_coefficients` says;
+            a table's rows are one a step.
         dtype: the dtype of the iteration; None for the gradient's own.
         flatten: read `[out, ...]`, a convolution's weight, as the matrix `[out, rest]`. With False leading
             dimensions are a batch of matrices `[..., m, n]`: experts, or heads.
@@ -126,8 +132,8 @@ class Muon(Optimizer):
             may take another graph; the batch is then filled with zeros up to twice over to avoid it.
 
     All options from `lr` to `heads` may differ by param group. `state_dict` has the layout of torch's, whose
-    checkpoints load: options that they lack stay as they are, and coefficients other than the default are
-    refused with `rule="jordan"`. torch loads ours too, and runs its own orthogonalisation.
+    checkpoints load: options that they lack stay as they are, but for a rule that is "jordan" or a table,
+    which becomes that of the checkpoint's coefficients. torch loads ours too, and runs its own iteration.
 
     Raises:
         TypeError, ValueError: naming the argument, what it was and what is allowed.
@@ -161,7 +167,7 @@ class Muon(Optimizer):
         ns_steps: int = 5,
         adjust_lr_fn: str | None = None,
         *,
-        rule: str | None = None,
+        rule: RuleLike = None,
         degree: int = 2,
         sketch_size: int = 8,
         seed: int = 0,
@@ -206,7 +212,7 @@ class Muon(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
         for own, loaded in zip(self.__dict__.get("param_groups", ()), state["param_groups"]):
-            if "rule" not in loaded and own["rule"] == "jordan":
+            if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
                 _resolve_rule(loaded)
             for name in _OWN_OPTIONS:
                 loaded.setdefault(name, own[name])
