@@ -12,8 +12,8 @@ from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, identity_minus
-from ._iteration.scaling import nonzero
+from ._iteration.linear_algebra import adjoint, commutator, identity_minus
+from ._iteration.scaling import nonzero, relative_norm
 from ._planning import planned_steps
 
 
@@ -38,6 +38,9 @@ class ReciprocalForm(Form):
 
     def update(self, state: ReciprocalState, polynomial: Polynomial, last: bool) -> ReciprocalState:
         return ReciprocalState(polynomial.after(state.X), state.A)
+
+    def asymmetry(self, A: Tensor, state: ReciprocalState) -> Tensor:
+        return relative_norm(*commutator(A, state.X))
 
     def results(self, state: ReciprocalState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state.X / magnitude,)

@@ -15,7 +15,9 @@ from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.scaling import nonzero
+from ._iteration.linear_algebra import adjoint, rms_norm
+from ._iteration.precision import measured
+from ._iteration.scaling import nonzero, relative_norm
 from ._planning import planned_steps
 
 
@@ -33,6 +35,7 @@ class RootForm(Form):
     """
 
     squared = False
+    reads_state = False
 
     def __init__(self, p: int):
         self.p = p
@@ -50,11 +53,16 @@ class RootForm(Form):
         X = polynomial.matrix() if state.X is None else polynomial.after(state.X)
         return RootState(X, state.M if last else self._raised(polynomial, state.M))
 
-    def _raised(self, polynomial: Polynomial, M: Tensor) -> Tensor:
-        """g(R)ᵖ M by repeated squaring where that takes fewer products than p applications."""
+    def _squarings(self) -> tuple[int, int]:
+        """Squarings of a factor, and products with the result, that make its p-th power times a matrix."""
         squarings = (self.p & -self.p).bit_length() - 1
         rest = self.p >> squarings
-        if squarings + rest >= self.p:
+        return (squarings, rest) if squarings + rest < self.p else (0, self.p)
+
+    def _raised(self, polynomial: Polynomial, M: Tensor) -> Tensor:
+        """g(R)ᵖ M by repeated squaring where that takes fewer products than p applications."""
+        squarings, rest = self._squarings()
+        if not squarings:
             for _ in range(self.p):
                 M = polynomial.times(M)
             return M
@@ -64,6 +72,19 @@ class RootForm(Form):
         for _ in range(rest):
             M = torch.bmm(factor, M)
         return M
+
+    def last_residual(self, A: Tensor, bound: Tensor, state: RootState, identity: Tensor) -> Tensor:
+        M = measured(A) / nonzero(bound)
+        squarings, rest = self._squarings()
+        factor = measured(state.X)
+        for _ in range(squarings):
+            factor = torch.bmm(factor, factor)
+        for _ in range(rest):
+            M = torch.bmm(M, factor)
+        return rms_norm(identity - M)
+
+    def asymmetry(self, A: Tensor, state: RootState) -> Tensor:
+        return relative_norm(state.X - adjoint(state.X), state.X)
 
     def results(self, state: RootState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         exponent = -1 / self.p

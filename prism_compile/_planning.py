@@ -91,6 +91,9 @@ class SpectrumForm(Form):
     def update(self, state: Tensor, polynomial: Polynomial, last: bool) -> Tensor:
         return state * polynomial.matrix() ** self.p
 
+    def asymmetry(self, A: Tensor, state: Tensor) -> Tensor:
+        return torch.zeros_like(A[:, 0, 0])
+
     def results(self, state: Tensor, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state,)
 

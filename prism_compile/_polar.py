@@ -14,8 +14,8 @@ from ._iteration.basis import Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import adjoint, identity_minus
 from ._iteration.loop import step_info
-from ._iteration.precision import is_half
-from ._iteration.scaling import magnitude, nonzero
+from ._iteration.precision import accumulation_dtype, is_half
+from ._iteration.scaling import magnitude, nonzero, relative_norm
 from ._planning import planned_steps
 
 
@@ -63,6 +63,12 @@ class PolarForm(Form):
         half = torch.baddbmm(g, polynomial.residual, g, alpha=-1)
         residual = identity_minus(polynomial.identity, g, half)
         return PolarState(X, g if Q is None else torch.bmm(Q, g), residual)
+
+    def asymmetry(self, A: Tensor, state: PolarState) -> Tensor:
+        # In half precision the product's rounding would look like asymmetry.
+        dtype = accumulation_dtype(A.dtype)
+        H = torch.bmm(adjoint(state.X).to(dtype), A.to(dtype))
+        return relative_norm(H - adjoint(H), H)
 
     def results(self, state: PolarState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (adjoint(state.X) if self.wide else state.X,)
@@ -161,7 +167,8 @@ def polar(
         sketch_size: rows of the random sketch that the fit reads the spectrum from, ≥ 1.
         seed: seed of the sketch, ≥ 0; equal seeds give equal results.
         gradient: "unrolled" (differentiate the loop) or "dual" (store nothing, run again on dual numbers).
-        history: also return the residual and coefficient of each step.
+        history: also return the residuals and coefficients of the steps, and how near the result is to A's
+            own; `History` says what, and the products that it costs.
 
     Returns:
         U `[..., m, n]`; with `history`, `(U, History)`. Zero singular values stay zero where they are exact,

@@ -10,8 +10,8 @@ from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus
-from ._iteration.scaling import nonzero
+from ._iteration.linear_algebra import commutator, identity_minus
+from ._iteration.scaling import nonzero, relative_norm
 from ._planning import planned_steps
 
 
@@ -29,6 +29,9 @@ class SignForm(Form):
 
     def update(self, state: Tensor, polynomial: Polynomial, last: bool) -> Tensor:
         return polynomial.after(state)
+
+    def asymmetry(self, A: Tensor, state: Tensor) -> Tensor:
+        return relative_norm(*commutator(A, state))
 
     def results(self, state: Tensor, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state,)

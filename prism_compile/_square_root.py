@@ -3,6 +3,7 @@
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ._interface.arguments import check_damping, check_matrix
@@ -13,8 +14,9 @@ from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus
-from ._iteration.scaling import nonzero
+from ._iteration.linear_algebra import adjoint, identity_minus, rms_norm
+from ._iteration.precision import measured
+from ._iteration.scaling import nonzero, relative_norm
 from ._planning import planned_steps
 
 
@@ -36,6 +38,7 @@ class CoupledForm(Form):
 
     def __init__(self, wants: tuple[str, ...]):
         self.wants = wants
+        self.reads_state = "sqrt" in wants
 
     def spectrum(self, A: Tensor) -> Tensor:
         return A
@@ -53,6 +56,23 @@ class CoupledForm(Form):
         if not last or "inv_sqrt" in self.wants:
             Y = polynomial.matrix() if state.Y is None else polynomial.times(state.Y)
         return CoupledState(X, Y)
+
+    def last_residual(self, A: Tensor, bound: Tensor, state: CoupledState, identity: Tensor) -> Tensor:
+        M, identity = measured(A) / nonzero(bound), measured(identity)
+        X, Y = (None if root is None else measured(root) for root in state)
+        residuals = []
+        if "inv_sqrt" in self.wants:
+            residuals.append(rms_norm(identity_minus(identity, torch.bmm(Y, M), Y)))
+        else:
+            residuals.append(rms_norm(identity_minus(identity, Y, X)))
+        if "sqrt" in self.wants:
+            residuals.append(relative_norm(torch.baddbmm(M, X, X, alpha=-1), M))
+        # Unlike a comparison, the maximum keeps NaN.
+        return torch.stack(residuals).amax(0)
+
+    def asymmetry(self, A: Tensor, state: CoupledState) -> Tensor:
+        roots = [X for X, name in zip(state, SqrtPair._fields) if name in self.wants]
+        return torch.stack([relative_norm(X - adjoint(X), X) for X in roots]).amax(0)
 
     def results(self, state: CoupledState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         # A zero matrix has magnitude 0: its square root is 0, its inverse square root not finite.

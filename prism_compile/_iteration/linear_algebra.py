@@ -19,6 +19,12 @@ def identity_minus(identity: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return torch.baddbmm(identity, left, right, alpha=-1)
 
 
+def commutator(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
+    """AX - XA, and AX: two products."""
+    AX = torch.bmm(A, X)
+    return torch.baddbmm(AX, X, A, alpha=-1), AX
+
+
 def identity_like(A: Tensor) -> Tensor:
     """The n×n identity of A's dtype and device, for `A: [..., n]`."""
     n = A.shape[-1]

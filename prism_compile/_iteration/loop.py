@@ -53,8 +53,6 @@ class StepRule(Protocol):
 
     def bound(self, carry: Any, p: int) -> Tensor | None: ...
 
-    def leading(self, info: StepInfo, chosen: Coefficients, before: Any, after: Any) -> float | Tensor: ...
-
 
 class RunOptions(Protocol):
     """What the loop asks of a call's options."""
@@ -72,19 +70,23 @@ class RunOptions(Protocol):
 class Record(NamedTuple):
     """What a run leaves besides its result.
 
-    coefficients: those of each step, as the rule chose them. history: with `options.history` the rms
-    residuals `[b, steps + 1]` at the start of each step and at the end, and the leading coefficients `[b,
-    steps]`.
+    coefficients: those of each step, as the rule chose them. history: with `options.history` what `History`
+    holds, for a batch `[b]`.
     """
 
     coefficients: list[Coefficients]
     history: tuple[Tensor, ...] = ()
 
 
-def _history(residuals: list[Tensor], leading: list[float | Tensor]) -> tuple[Tensor, Tensor]:
+def _history(
+    residuals: list[Tensor], polynomials: list[Coefficients], asymmetry: Tensor, degree: int
+) -> tuple[Tensor, ...]:
     first = residuals[0]
-    columns = [a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for a in leading]
-    return torch.stack(residuals, dim=-1), torch.stack(columns, dim=-1)
+    columns = [
+        a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for g in polynomials for a in g
+    ]
+    coefficients = torch.stack(columns, dim=-1).unflatten(-1, (len(polynomials), 3))
+    return torch.stack(residuals, dim=-1), coefficients[..., degree], coefficients, asymmetry
 
 
 def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool = True) -> StepInfo:
@@ -122,6 +124,32 @@ def _norm(basis: Basis, bound: Tensor | None) -> Tensor:
     return rms_norm(residual)
 
 
+def _of_the_state(
+    chosen: Coefficients, shift: float | None, p: int, before: Tensor | None, after: Tensor | None
+) -> Coefficients:
+    """A step's coefficients in powers of R of the state itself; before, after: uᵖ of the bounds u.
+
+    The rule's are of R' = R/uᵖ + (1 - 1/uᵖ) I and Q, and take the state over one bound to it over the next.
+    """
+    g0, g1, g2 = chosen
+    g1 = g1 - (shift or 0.0) * g2
+    if before is not None:
+        e, f = 1 - 1 / before, 1 / before
+        u = before ** (1 / p)
+        g0, g1, g2 = (g0 + e * (g1 + e * g2)) / u, (g1 + 2 * e * g2) * f / u, g2 * f * f / u
+    if after is not None:
+        u = after ** (1 / p)
+        g0, g1, g2 = g0 * u, g1 * u, g2 * u
+    return Coefficients(g0, g1, g2)
+
+
+def _constant(state: Any) -> Any:
+    """The state, of which no derivative is asked."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    return type(state)(*(None if part is None else part.detach() for part in state))
+
+
 def _detached(basis: Basis) -> Basis:
     """The coefficients are constants to a derivative: what it differentiates is a polynomial in A."""
     identity, residual, quadratic = basis
@@ -139,7 +167,7 @@ def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, .
         with labels.phase("sketch"):
             drawn = sketches(n, options.sketch_size, steps, options.seed, dtype, device)
             prepared = rule.prepare(step_info(options, 0, dtype, form.squared), basis.residual)
-    coefficients, residuals, leading = [], [], []
+    coefficients, residuals, polynomials = [], [], []
     for step in range(steps):
         info = step_info(options, step, dtype, form.squared)
         with labels.step(step):
@@ -147,8 +175,8 @@ def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, .
                 with labels.phase("residual"):
                     basis = _basis(form, state, identity, rule.shift(degree))
             if options.history:
-                residuals.append(_norm(basis, rule.bound(carry, options.p)))
-            before = carry
+                before = rule.bound(carry, options.p)
+                residuals.append(_norm(basis, before))
             with labels.phase("fit"):
                 probe = None
                 if drawn is not None:
@@ -156,16 +184,20 @@ def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, .
                 chosen, carry = rule.coefficients(info, probe, carry, prepared)
             coefficients.append(chosen)
             if options.history:
-                leading.append(rule.leading(info, chosen, before, carry))
+                # The last step leaves the state itself.
+                after = rule.bound(carry, options.p) if step < steps - 1 else None
+                polynomials.append(_of_the_state(chosen, rule.shift(degree), options.p, before, after))
             with labels.phase("update"):
                 polynomial = polynomial_of(step, basis, chosen, form.quadratic)
                 # What the next step has no use for must not be kept alive by a name.
                 del basis, probe
                 # The update of the last step may skip what only a further residual would read.
-                last = step == steps - 1 and not options.history
+                last = step == steps - 1 and not (options.history and form.reads_state)
                 state = form.update(state, polynomial, last)
                 del polynomial
+    history: tuple[Tensor, ...] = ()
     if options.history:
-        residuals.append(rms_norm(form.residual(state, identity)))
-    record = Record(coefficients, _history(residuals, leading) if options.history else ())
-    return form.results(state, scale, bound), record
+        known, found = form.prepare(A.detach())[0], _constant(state)
+        residuals.append(form.last_residual(known, bound, found, identity).to(residuals[0].dtype))
+        history = _history(residuals, polynomials, form.asymmetry(known, found), degree)
+    return form.results(state, scale, bound), Record(coefficients, history)
