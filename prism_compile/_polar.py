@@ -1,5 +1,6 @@
 """Polar factor and polar decomposition."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from ._interface.arguments import check_matrix
 from ._interface.op import exported_as_op
-from ._interface.options import Options, RuleLike, options_for
+from ._interface.options import Options, RuleLike, check_name, options_for
 from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
@@ -110,8 +111,11 @@ def _form(A: Tensor, options: Options) -> PolarForm:
     return PolarForm(wide, _ends_of_segments(m, n, options, A.dtype))
 
 
-def _factors(A: Tensor, U: Tensor) -> PolarFactors:
-    H = torch.bmm(adjoint(U), A)
+_SIDES = ("right", "left")
+
+
+def _factors(A: Tensor, U: Tensor, side: str) -> PolarFactors:
+    H = torch.bmm(adjoint(U), A) if side == "right" else torch.bmm(A, adjoint(U))
     return PolarFactors(U, H / 2 + adjoint(H) / 2)
 
 
@@ -208,6 +212,7 @@ def polar_factors(
     rule: RuleLike = None,
     scaling: str | None = None,
     form: str = "direct",
+    side: str = "right",
     sketch_size: int = 8,
     seed: int = 0,
     gradient: str = "unrolled",
@@ -215,20 +220,23 @@ def polar_factors(
 ) -> PolarFactors | tuple[PolarFactors, History]:
     """Polar decomposition into an orthogonal and a symmetric positive semidefinite factor.
 
-    A = U H with U = polar(A) and H = (UᵀA + AᵀU)/2.
+    A = U H with U = polar(A) and H = (UᵀA + AᵀU)/2, or A = H U with H = (AUᵀ + UAᵀ)/2.
 
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
+        side: of U that H is on, as in scipy: "right" for A = U H, "left" for A = H U. Both hold for every
+            shape; an H on the longer side has only the rank of A.
         steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
-        `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`; with `history`, `(PolarFactors, History)`.
+        `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`, or `[..., m, m]` on the left; with `history`,
+        `(PolarFactors, History)`.
 
     Raises:
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
-    Cost: `polar`'s and one m·n·n product.
+    Cost: `polar`'s and one m·n·n product, on the left m·m·n.
 
     Source: Higham, Functions of Matrices, ch. 8; the iteration as in `polar`.
 
@@ -238,8 +246,13 @@ def polar_factors(
         >>> U, H = prism_compile.polar_factors(A)
         >>> torch.allclose(U @ H, A, atol=1e-4)
         True
+        >>> U, H = prism_compile.polar_factors(A, side="left")
+        >>> torch.allclose(H @ U, A, atol=1e-4)
+        True
     """
+    check_name("side", side, _SIDES)
     steps = planned_steps("polar_factors", steps, tol, condition, degree, rule, scaling)
     options = options_for(2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form)
     check_matrix(A)
-    return run_on_batch(_form, A, options, finish=_factors, half_native=True, square=False)
+    finish = partial(_factors, side=side)
+    return run_on_batch(_form, A, options, finish=finish, half_native=True, square=False)

@@ -16,9 +16,9 @@ class History(NamedTuple):
         stands for, so that of the roots only the last entry is the truth about A. See below.
     coefficient: `[..., steps]`, the leading coefficient α of each step's polynomial.
     coefficients: `[..., steps, 3]`, all of them: g0, g1, g2 of g0 I + g1 R + g2 R².
-    asymmetry: `[...]`, relative to the norm, of what is symmetric at the end if all is well: H = UᵀA, which
-        no other U with orthonormal columns makes symmetric; a root; for `signm` and `inv`, whose A need not
-        be symmetric, the commutator instead, ‖AX - XA‖_F/‖AX‖_F.
+    asymmetry: `[...]`, relative to the norm, of what is symmetric at the end if all is well: H = UᵀA (UAᵀ if
+        wide), which tells A's U from others with orthonormal columns; a root; for `signm` and `inv`, whose A
+        need not be symmetric, the commutator instead, ‖AX - XA‖_F/‖AX‖_F.
 
     All are float32 for half-precision and float32 input, float64 for float64. NaN shows in both. What is
     measured at the end, and what it costs in products of n·n·n (m·n·n for the polar factor):
@@ -47,7 +47,10 @@ class History(NamedTuple):
 
 
 class PolarFactors(NamedTuple):
-    """A = U H: U `[..., m, n]` with orthonormal columns (rows if wide), H `[..., n, n]` symmetric."""
+    """A = U H: U `[..., m, n]` with orthonormal columns (rows if wide), H `[..., n, n]` symmetric.
+
+    Or A = H U with H `[..., m, m]`, for `side="left"`.
+    """
 
     U: Tensor
     H: Tensor
