@@ -7,13 +7,14 @@ from torch import Tensor
 
 from ._interface.arguments import check_matrix
 from ._interface.op import exported_as_op
-from ._interface.options import options_for
+from ._interface.options import RuleLike, options_for
 from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, identity_minus
-from ._iteration.scaling import nonzero
+from ._iteration.linear_algebra import adjoint, commutator, identity_minus
+from ._iteration.scaling import nonzero, relative_norm
+from ._planning import planned_steps
 
 
 class ReciprocalState(NamedTuple):
@@ -38,6 +39,9 @@ class ReciprocalForm(Form):
     def update(self, state: ReciprocalState, polynomial: Polynomial, last: bool) -> ReciprocalState:
         return ReciprocalState(polynomial.after(state.X), state.A)
 
+    def asymmetry(self, A: Tensor, state: ReciprocalState) -> Tensor:
+        return relative_norm(*commutator(A, state.X))
+
     def results(self, state: ReciprocalState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state.X / magnitude,)
 
@@ -46,9 +50,11 @@ class ReciprocalForm(Form):
 def inv(
     A: Tensor,
     *,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -62,7 +68,7 @@ def inv(
 
     Args:
         A: `[..., n, n]`, float64, float32, bfloat16 or float16 (half precision is computed in float32).
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`;
+        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`;
             of the rules, the tables do not serve p = 1.
 
     Returns:
@@ -82,6 +88,7 @@ def inv(
         >>> torch.allclose(A @ prism_compile.inv(A), torch.eye(2), atol=1e-5)
         True
     """
+    steps = planned_steps("inv", steps, tol, condition, degree, rule, scaling)
     options = options_for(1, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
     return run_on_batch(lambda *_: ReciprocalForm(), A, options)

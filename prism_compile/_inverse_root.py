@@ -8,13 +8,17 @@ from torch import Tensor
 
 from ._interface.arguments import check_damping, check_matrix
 from ._interface.damping import damped
+from ._interface.numbers import check_integer
 from ._interface.op import exported_as_op
-from ._interface.options import check_integer, options_for
+from ._interface.options import RuleLike, options_for
 from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.scaling import nonzero
+from ._iteration.linear_algebra import adjoint, rms_norm
+from ._iteration.precision import measured
+from ._iteration.scaling import nonzero, relative_norm
+from ._planning import planned_steps
 
 
 class RootState(NamedTuple):
@@ -31,6 +35,7 @@ class RootForm(Form):
     """
 
     squared = False
+    reads_state = False
 
     def __init__(self, p: int):
         self.p = p
@@ -48,11 +53,16 @@ class RootForm(Form):
         X = polynomial.matrix() if state.X is None else polynomial.after(state.X)
         return RootState(X, state.M if last else self._raised(polynomial, state.M))
 
-    def _raised(self, polynomial: Polynomial, M: Tensor) -> Tensor:
-        """g(R)ᵖ M by repeated squaring where that takes fewer products than p applications."""
+    def _squarings(self) -> tuple[int, int]:
+        """Squarings of a factor, and products with the result, that make its p-th power times a matrix."""
         squarings = (self.p & -self.p).bit_length() - 1
         rest = self.p >> squarings
-        if squarings + rest >= self.p:
+        return (squarings, rest) if squarings + rest < self.p else (0, self.p)
+
+    def _raised(self, polynomial: Polynomial, M: Tensor) -> Tensor:
+        """g(R)ᵖ M by repeated squaring where that takes fewer products than p applications."""
+        squarings, rest = self._squarings()
+        if not squarings:
             for _ in range(self.p):
                 M = polynomial.times(M)
             return M
@@ -62,6 +72,19 @@ class RootForm(Form):
         for _ in range(rest):
             M = torch.bmm(factor, M)
         return M
+
+    def last_residual(self, A: Tensor, bound: Tensor, state: RootState, identity: Tensor) -> Tensor:
+        M = measured(A) / nonzero(bound)
+        squarings, rest = self._squarings()
+        factor = measured(state.X)
+        for _ in range(squarings):
+            factor = torch.bmm(factor, factor)
+        for _ in range(rest):
+            M = torch.bmm(M, factor)
+        return rms_norm(identity - M)
+
+    def asymmetry(self, A: Tensor, state: RootState) -> Tensor:
+        return relative_norm(state.X - adjoint(state.X), state.X)
 
     def results(self, state: RootState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         exponent = -1 / self.p
@@ -74,9 +97,11 @@ def inv_root(
     p: int,
     *,
     eps: float = 0.0,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -93,7 +118,7 @@ def inv_root(
         p: order of the root, an int ≥ 1.
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         rule: as in `polar`; the tables serve p = 2 only.
-        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/p) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -116,7 +141,8 @@ def inv_root(
         True
     """
     p = check_integer("p", p, 1)
+    steps = planned_steps("inv_root", steps, tol, condition, degree, rule, scaling, p=p)
     options = options_for(p, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
     check_matrix(A, square=True)
-    check_damping(eps)
+    eps = check_damping(eps)
     return run_on_batch(lambda *_: RootForm(p), A, options, prepare=partial(damped, eps=eps))

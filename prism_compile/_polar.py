@@ -1,5 +1,6 @@
 """Polar factor and polar decomposition."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -7,15 +8,16 @@ from torch import Tensor
 
 from ._interface.arguments import check_matrix
 from ._interface.op import exported_as_op
-from ._interface.options import Options, options_for
+from ._interface.options import Options, RuleLike, check_name, options_for
 from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import adjoint, identity_minus, inverse
 from ._iteration.loop import step_info
-from ._iteration.precision import is_half
-from ._iteration.scaling import magnitude, nonzero
+from ._iteration.precision import accumulation_dtype, is_half
+from ._iteration.scaling import magnitude, nonzero, relative_norm
+from ._planning import planned_steps
 
 
 class PolarState(NamedTuple):
@@ -74,6 +76,12 @@ class PolarForm(Form):
     def rescaled(self, state: PolarState, bound: Tensor) -> PolarState:
         return self.start(state.X, bound)
 
+    def asymmetry(self, A: Tensor, state: PolarState) -> Tensor:
+        # In half precision the product's rounding would look like asymmetry.
+        dtype = accumulation_dtype(A.dtype)
+        H = torch.bmm(adjoint(state.X).to(dtype), A.to(dtype))
+        return relative_norm(H - adjoint(H), H)
+
     def results(self, state: PolarState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (adjoint(state.X) if self.wide else state.X,)
 
@@ -124,8 +132,11 @@ def _check_inverse(A: Tensor, options: Options) -> None:
         )
 
 
-def _factors(A: Tensor, U: Tensor) -> PolarFactors:
-    H = torch.bmm(adjoint(U), A)
+_SIDES = ("right", "left")
+
+
+def _factors(A: Tensor, U: Tensor, side: str) -> PolarFactors:
+    H = torch.bmm(adjoint(U), A) if side == "right" else torch.bmm(A, adjoint(U))
     return PolarFactors(U, H / 2 + adjoint(H) / 2)
 
 
@@ -148,10 +159,12 @@ def _for_any_size(A: Tensor, options: dict) -> dict:
 def polar(
     A: Tensor,
     *,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     newton_steps: int = 0,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     form: str = "auto",
     sketch_size: int = 8,
@@ -165,14 +178,17 @@ def polar(
 
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
-        steps: number of iterations, ≥ 1; `steps_for` says how many a condition number needs.
+        steps: number of iterations, ≥ 1. None is as many as `tol` and `condition` need, else 10.
+        tol, condition: in place of `steps`, the rms residual to reach, in (0, 1), and A's condition number;
+            see `steps_for`.
         newton_steps: how many of them, the first, are Newton's, for a square A: X ← (1 - α) X + α X⁻ᵀ. The
             others follow from there; 0 ≤ newton_steps ≤ steps. Half precision is then computed in float32,
             and a singular A gives NaN. Their coefficient in the history is α.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
-            "taylor" (classical), or a fixed table: "polar_express", "jordan", "you". None is "adaptive", or
-            "prism" for degree=1.
+            "taylor" (classical), a fixed table: "polar_express", "jordan", "you", or a table of your own: a
+            sequence of rows (a, b, c) of quintics x ← a x + b x³ + c x⁵, one a step, the last repeated. None
+            is "adaptive", or "prism" for degree=1.
         scaling: "schatten", "frobenius", or None for the one that the rule's source prescribes.
         form: "direct" (steps on m×n matrices), "gram" (on their n×n Gram matrices) or "auto": "gram" for
             m > 1.5 n and fewer than 8 steps, else "direct". The Gram form's U is as orthonormal, but off the
@@ -180,7 +196,8 @@ def polar(
         sketch_size: rows of the random sketch that the fit reads the spectrum from, ≥ 1.
         seed: seed of the sketch, ≥ 0; equal seeds give equal results.
         gradient: "unrolled" (differentiate the loop) or "dual" (store nothing, run again on dual numbers).
-        history: also return the residual and coefficient of each step.
+        history: also return the residuals and coefficients of the steps, and how near the result is to A's
+            own; `History` says what, and the products that it costs.
 
     Returns:
         U `[..., m, n]`; with `history`, `(U, History)`. Zero singular values stay zero where they are exact,
@@ -205,10 +222,12 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
+    steps = planned_steps("polar", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
         2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
     )
     check_matrix(A)
+    _check_inverse(A, options)
     _check_inverse(A, options)
     return run_on_batch(_form, A, options, half_native=not options.newton_steps, square=False)
 
@@ -217,12 +236,15 @@ def polar(
 def polar_factors(
     A: Tensor,
     *,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     newton_steps: int = 0,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     form: str = "direct",
+    side: str = "right",
     sketch_size: int = 8,
     seed: int = 0,
     gradient: str = "unrolled",
@@ -230,20 +252,24 @@ def polar_factors(
 ) -> PolarFactors | tuple[PolarFactors, History]:
     """Polar decomposition into an orthogonal and a symmetric positive semidefinite factor.
 
-    A = U H with U = polar(A) and H = (UᵀA + AᵀU)/2.
+    A = U H with U = polar(A) and H = (UᵀA + AᵀU)/2, or A = H U with H = (AUᵀ + UAᵀ)/2.
 
     Args:
         A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
-        steps, newton_steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        side: of U that H is on, as in scipy: "right" for A = U H, "left" for A = H U. Both hold for every
+            shape; an H on the longer side has only the rank of A.
+        steps, tol, condition, newton_steps, degree, rule, scaling, sketch_size, seed, gradient,
+            history: see `polar`.
 
     Returns:
-        `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`; with `history`, `(PolarFactors, History)`.
+        `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`, or `[..., m, m]` on the left; with `history`,
+        `(PolarFactors, History)`.
 
     Raises:
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
-    Cost: `polar`'s and one m·n·n product.
+    Cost: `polar`'s and one m·n·n product, on the left m·m·n.
 
     Source: Higham, Functions of Matrices, ch. 8; the iteration as in `polar`.
 
@@ -253,12 +279,16 @@ def polar_factors(
         >>> U, H = prism_compile.polar_factors(A)
         >>> torch.allclose(U @ H, A, atol=1e-4)
         True
+        >>> U, H = prism_compile.polar_factors(A, side="left")
+        >>> torch.allclose(H @ U, A, atol=1e-4)
+        True
     """
+    check_name("side", side, _SIDES)
+    steps = planned_steps("polar_factors", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
         2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
     )
     check_matrix(A)
     _check_inverse(A, options)
-    return run_on_batch(
-        _form, A, options, finish=_factors, half_native=not options.newton_steps, square=False
-    )
+    finish = partial(_factors, side=side)
+    return run_on_batch(_form, A, options, finish=finish, half_native=not options.newton_steps, square=False)

@@ -5,13 +5,14 @@ from torch import Tensor
 
 from ._interface.arguments import check_matrix
 from ._interface.op import exported_as_op
-from ._interface.options import options_for
+from ._interface.options import RuleLike, options_for
 from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus, inverse
-from ._iteration.scaling import nonzero
+from ._iteration.linear_algebra import commutator, identity_minus, inverse
+from ._iteration.scaling import nonzero, relative_norm
+from ._planning import planned_steps
 
 
 class SignForm(Form):
@@ -38,6 +39,9 @@ class SignForm(Form):
     def rescaled(self, state: Tensor, bound: Tensor) -> Tensor:
         return self.start(state, bound)
 
+    def asymmetry(self, A: Tensor, state: Tensor) -> Tensor:
+        return relative_norm(*commutator(A, state))
+
     def results(self, state: Tensor, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state,)
 
@@ -46,10 +50,12 @@ class SignForm(Form):
 def signm(
     A: Tensor,
     *,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     newton_steps: int = 0,
     degree: int = 2,
-    rule: str | None = "prism",
+    rule: RuleLike = "prism",
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -67,7 +73,7 @@ def signm(
             converge where it is not.
         newton_steps: as in `polar`, with X⁻¹ for X⁻ᵀ. Where all steps are Newton's, the eigenvalues may be
             complex; only those on the imaginary axis have no sign.
-        steps, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         sign(A) `[..., n, n]`; with `history`, `(sign, History)`.
@@ -86,6 +92,7 @@ def signm(
         >>> torch.allclose(S, torch.tensor([[1.0, 0.4], [0.0, -1.0]]), atol=1e-5)
         True
     """
+    steps = planned_steps("signm", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
         2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
     )

@@ -9,13 +9,15 @@ from torch import Tensor
 from ._interface.arguments import check_damping, check_matrix
 from ._interface.damping import damped
 from ._interface.op import exported_as_op
-from ._interface.options import options_for
+from ._interface.options import RuleLike, options_for
 from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus, inverse
-from ._iteration.scaling import nonzero
+from ._iteration.linear_algebra import adjoint, identity_minus, inverse, rms_norm
+from ._iteration.precision import measured
+from ._iteration.scaling import nonzero, relative_norm
+from ._planning import planned_steps
 
 
 class CoupledState(NamedTuple):
@@ -37,6 +39,7 @@ class CoupledForm(Form):
 
     def __init__(self, wants: tuple[str, ...]):
         self.wants = wants
+        self.reads_state = "sqrt" in wants
 
     def spectrum(self, A: Tensor) -> Tensor:
         return A
@@ -75,6 +78,23 @@ class CoupledForm(Form):
         shrink = bound.rsqrt()
         return CoupledState(state.X * shrink, state.Y * shrink)
 
+    def last_residual(self, A: Tensor, bound: Tensor, state: CoupledState, identity: Tensor) -> Tensor:
+        M, identity = measured(A) / nonzero(bound), measured(identity)
+        X, Y = (None if root is None else measured(root) for root in state)
+        residuals = []
+        if "inv_sqrt" in self.wants:
+            residuals.append(rms_norm(identity_minus(identity, torch.bmm(Y, M), Y)))
+        else:
+            residuals.append(rms_norm(identity_minus(identity, Y, X)))
+        if "sqrt" in self.wants:
+            residuals.append(relative_norm(torch.baddbmm(M, X, X, alpha=-1), M))
+        # Unlike a comparison, the maximum keeps NaN.
+        return torch.stack(residuals).amax(0)
+
+    def asymmetry(self, A: Tensor, state: CoupledState) -> Tensor:
+        roots = [X for X, name in zip(state, SqrtPair._fields) if name in self.wants]
+        return torch.stack([relative_norm(X - adjoint(X), X) for X in roots]).amax(0)
+
     def results(self, state: CoupledState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         # A zero matrix has magnitude 0: its square root is 0, its inverse square root not finite.
         root = magnitude.sqrt() * nonzero(bound).sqrt()
@@ -92,10 +112,12 @@ def sqrtm(
     A: Tensor,
     *,
     eps: float = 0.0,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     newton_steps: int = 0,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -112,7 +134,7 @@ def sqrtm(
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(1/2) `[..., n, n]`; with `history`, `(root, History)`. An indefinite A diverges or keeps a
@@ -134,11 +156,12 @@ def sqrtm(
         >>> torch.allclose(S @ S, A, atol=1e-5)
         True
     """
+    steps = planned_steps("sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
         2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
     )
     check_matrix(A, square=True)
-    check_damping(eps)
+    eps = check_damping(eps)
     return run_on_batch(lambda *_: CoupledForm(("sqrt",)), A, options, prepare=partial(damped, eps=eps))
 
 
@@ -147,10 +170,12 @@ def inv_sqrtm(
     A: Tensor,
     *,
     eps: float = 0.0,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     newton_steps: int = 0,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -167,7 +192,7 @@ def inv_sqrtm(
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/2) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -188,11 +213,12 @@ def inv_sqrtm(
         >>> torch.allclose(Z @ A @ Z, torch.eye(2), atol=1e-5)
         True
     """
+    steps = planned_steps("inv_sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
         2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
     )
     check_matrix(A, square=True)
-    check_damping(eps)
+    eps = check_damping(eps)
     return run_on_batch(lambda *_: CoupledForm(("inv_sqrt",)), A, options, prepare=partial(damped, eps=eps))
 
 
@@ -201,10 +227,12 @@ def sqrtm_pair(
     A: Tensor,
     *,
     eps: float = 0.0,
-    steps: int = 10,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
     newton_steps: int = 0,
     degree: int = 2,
-    rule: str | None = None,
+    rule: RuleLike = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -221,7 +249,7 @@ def sqrtm_pair(
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
-        steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         `SqrtPair(sqrt, inv_sqrt)`, each `[..., n, n]`; with `history`, `(SqrtPair, History)`. For what bad
@@ -242,11 +270,12 @@ def sqrtm_pair(
         >>> torch.allclose(root @ inverse_root, torch.eye(2), atol=1e-5)
         True
     """
+    steps = planned_steps("sqrtm_pair", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
         2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
     )
     check_matrix(A, square=True)
-    check_damping(eps)
+    eps = check_damping(eps)
     return run_on_batch(
         lambda *_: CoupledForm(SqrtPair._fields), A, options, prepare=partial(damped, eps=eps), finish=_pair
     )

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy
 import pytest
 import torch
 
@@ -17,6 +18,17 @@ MATRICES = [
     (torch.eye(3, dtype=torch.int64), TypeError, "A must be real and floating-point (float64, float32"),
     (torch.eye(3, dtype=torch.complex64), TypeError, "got torch.complex64"),
     (torch.eye(3, dtype=torch.bool), TypeError, "got torch.bool"),
+    (numpy.eye(3), TypeError, "A must be a torch.Tensor, got ndarray"),
+    (
+        torch.eye(3).to_sparse(),
+        TypeError,
+        "A must be a dense torch.Tensor (layout torch.strided), got",
+    ),
+    (torch.eye(3).to_sparse(), TypeError, "got layout torch.sparse_coo"),
+    (torch.eye(3).to_sparse_csr(), TypeError, "got layout torch.sparse_csr"),
+    (torch.eye(3).to_sparse_csc(), TypeError, "got layout torch.sparse_csc"),
+    (torch.eye(4).to_sparse_bsr((2, 2)), TypeError, "got layout torch.sparse_bsr"),
+    (torch.nested.nested_tensor([torch.eye(2)]), TypeError, "got a nested tensor"),
     (torch.ones(3), ValueError, "A must have at least 2 dimensions [..., m, n], got shape (3,)"),
     (torch.tensor(1.0), ValueError, "got shape ()"),
 ]
@@ -106,3 +118,9 @@ def test_refused_while_tracing_too():
     torch._dynamo.reset()
     with pytest.raises(Exception, match=r"steps must be ≥ 1, got 0"):
         torch.compile(pc.polar, backend="eager", fullgraph=True)(EYE, steps=0)
+
+
+@pytest.mark.parametrize("op", [torch.ops.prism.polar, torch.ops.prism.inv], ids=["polar", "inv"])
+def test_sparse_in_ops(op):
+    with pytest.raises(TypeError, match=r"A must be a dense .* got layout torch.sparse_csr"):
+        op(torch.eye(3).to_sparse_csr())

@@ -99,9 +99,10 @@ def test_history_reports_what_happened(name, rule, degree):
         torch.testing.assert_close(part, expected, rtol=0, atol=1e-13)
     assert log.residual[0] > 0.1
     assert log.residual[-1] < 1e-12
-    # The history of a shorter run is the beginning of a longer one's.
+    # The history of a shorter run is the beginning of a longer one's, but for what is measured at its end.
     _, short = FUNCTIONS[name](A, rule=rule, degree=degree, steps=3, history=True)
-    assert torch.equal(short.residual, log.residual[:4])
+    assert torch.equal(short.residual[:3], log.residual[:3])
+    torch.testing.assert_close(short.residual[3], log.residual[3], rtol=1e-9, atol=0)
     assert torch.equal(short.coefficient, log.coefficient[:3])
     if rule == "taylor":
         assert log.coefficient.unique().numel() == 1

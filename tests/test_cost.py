@@ -6,6 +6,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import prism_compile as pc
 
+from .functions import FUNCTIONS
+
 N = 64
 
 
@@ -102,7 +104,20 @@ def test_the_choice_adds_only_skinny_and_small_products():
     assert extra == 4 * 2 * (3 * 2 * q * N**2 + 2 * 36 * q * N + 36 * 2 * candidates)
 
 
-def test_history_costs_one_residual():
+MEASURING = {
+    "polar": 2,
+    "polar_factors": 2,
+    "signm": 3,
+    "sqrtm": 3,
+    "inv_sqrtm": 2,
+    "sqrtm_pair": 3,
+    "inv_root": 3,
+    "inv": 3,
+}
+
+
+@pytest.mark.parametrize(("name", "products"), MEASURING.items())
+def test_history_costs_what_measuring_the_result_takes(name, products):
     A = torch.eye(N)
-    extra = flops(pc.polar, A, steps=4, history=True) - flops(pc.polar, A, steps=4)
-    assert extra == 2 * N**3
+    extra = flops(FUNCTIONS[name], A, steps=4, history=True) - flops(FUNCTIONS[name], A, steps=4)
+    assert extra == products * 2 * N**3

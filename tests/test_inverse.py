@@ -14,7 +14,7 @@ from .matrices import F64, gaussian, log_spaced, relative_error, with_singular_v
 @pytest.mark.parametrize("n", [1, 2, 30, 150])
 def test_general_matrix(n, dtype, degree):
     A = with_singular_values(log_spaced(n, 50.0), n, n)
-    steps = steps_for(50.0**2, tol=1e-3, p=1, degree=degree) + 4
+    steps = steps_for("inv", condition=50.0, tol=1e-3, degree=degree) + 4
     error = relative_error(inv(A.to(dtype), steps=steps, degree=degree), torch.linalg.inv(A))
     assert error < 20 * torch.finfo(dtype).eps * 50 * n**0.5
 

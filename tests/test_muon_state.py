@@ -69,10 +69,11 @@ class TestState:
         for param, other in zip(straight, resumed):
             assert torch.equal(param, other)
 
-    def test_other_coefficients_of_a_checkpoint_are_refused_by_jordans_rule(self):
+    def test_other_coefficients_of_a_checkpoint_are_taken_over_by_rules_that_are_coefficients(self):
         state = torch.optim.Muon(parameters(), ns_coefficients=(2.0, -1.5, 0.5)).state_dict()
-        with pytest.raises(ValueError, match=r"ns_coefficients .* got \(2.0, -1.5, 0.5\)"):
-            jordan(parameters()).load_state_dict(state)
+        for optimizer in (jordan(parameters()), Muon(parameters(), rule=[(3.0, -3.0, 1.0)], compile=False)):
+            optimizer.load_state_dict(state)
+            assert optimizer.param_groups[0]["rule"] == ((2.0, -1.5, 0.5),)
         optimizer = Muon(parameters())
         optimizer.load_state_dict(state)
         assert optimizer.param_groups[0]["rule"] == "prism"

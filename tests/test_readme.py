@@ -35,20 +35,25 @@ def test_the_table_of_steps_is_what_steps_for_says():
     rows = table_after("\n**The number of steps.**")
     assert len(rows) == 3
     for condition, adaptive, prism, taylor, cubic in rows:
-        assert steps_for(float(condition), tol=1e-3) == int(adaptive)
-        assert steps_for(float(condition), tol=1e-3, rule="prism") == int(prism)
-        assert steps_for(float(condition), tol=1e-3, rule="taylor") == int(taylor)
-        assert steps_for(float(condition), tol=1e-3, degree=1) == int(cubic)
+        assert steps_for("sqrtm", condition=float(condition), tol=1e-3) == int(adaptive)
+        assert steps_for("polar", condition=float(condition) ** 0.5, tol=1e-3) == int(adaptive)
+        assert steps_for("sqrtm", condition=float(condition), tol=1e-3, rule="prism") == int(prism)
+        assert steps_for("sqrtm", condition=float(condition), tol=1e-3, rule="taylor") == int(taylor)
+        assert steps_for("sqrtm", condition=float(condition), tol=1e-3, degree=1) == int(cubic)
 
 
 def test_the_table_of_newton_steps_is_what_steps_for_says():
     from prism_compile import steps_for
 
+    def steps(condition: str, newton_steps: int) -> int:
+        return steps_for("sqrtm", condition=float(condition), tol=1e-3, newton_steps=newton_steps)
+
     rows = table_after("\n**Newton's steps.**")
     assert len(rows) == 5
     for condition, *counts, alone in rows:
-        for newton_steps, count in enumerate(counts):
-            assert steps_for(float(condition), tol=1e-3, newton_steps=newton_steps) == int(count)
+        assert [steps(condition, newton_steps) for newton_steps in range(len(counts))] == list(
+            map(int, counts)
+        )
         # The fewest that need no polynomial.
-        assert steps_for(float(condition), tol=1e-3, newton_steps=int(alone)) == int(alone)
-        assert steps_for(float(condition), tol=1e-3, newton_steps=int(alone) - 1) >= int(alone)
+        assert steps(condition, int(alone)) == int(alone)
+        assert steps(condition, int(alone) - 1) >= int(alone)

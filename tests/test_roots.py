@@ -159,7 +159,7 @@ def test_indefinite_input_is_never_a_plausible_answer(low, steps):
 
 def test_log_uniform_spectrum_needs_what_steps_for_says():
     for condition in (1e2, 1e5):
-        steps = steps_for(condition, tol=1e-3)
+        steps = steps_for("sqrtm", condition=condition, tol=1e-3)
         _, history = sqrtm(spd(150, condition), steps=steps + 2, history=True)
         first = int((history.residual < 1e-3).nonzero()[0])
         assert abs(first - steps) <= 1

@@ -76,7 +76,8 @@ def _root_rows(
     """Rows of one matrix: each rule at the steps that it needs, the classical one at the default's too."""
     condition = damped_condition(A)
     rules = ("adaptive", "prism", "taylor")
-    needed = {rule: prism_compile.steps_for(condition, tol=TOLERANCE, p=p, rule=rule) for rule in rules}
+    plan = partial(prism_compile.steps_for, "inv_root", condition=condition, tol=TOLERANCE, p=p)
+    needed = {rule: plan(rule=rule) for rule in rules}
     pairs = [*needed.items(), ("taylor", needed["adaptive"])]
     methods = [
         Method(

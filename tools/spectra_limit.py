@@ -45,10 +45,8 @@ PE Schatten  polar_express with its margin of 1.01 on the Schatten norm instead 
 class _Recorded(SpectrumForm):
     """The iteration on the squares of singular values; keeps x and the values of g of each step."""
 
-    squared = True
-
     def __init__(self) -> None:
-        super().__init__(2)
+        super().__init__(2, squared=True)
         self.taken: list[tuple[Tensor, Tensor]] = []
 
     def update(self, state: Tensor, polynomial: Polynomial, last: bool) -> Tensor:

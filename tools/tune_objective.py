@@ -123,6 +123,10 @@ class PolarObjective:
         return 0.6 * ratio + 0.4 * geometric + 0.5 * missed
 
 
+def _reference_steps(condition: float, p: int) -> int:
+    return steps_for("inv_root", condition=condition, tol=_TOLERANCE, p=p, rule=_REFERENCE)
+
+
 class RootObjective:
     """Of focus and slope."""
 
@@ -131,7 +135,7 @@ class RootObjective:
         self.A = torch.from_numpy(A + A.swapaxes(-1, -2)).float() / 2
         self.reference = self.mean_residual(RULES[_REFERENCE])
         self.fewer = [
-            (condition, p, steps_for(condition, tol=_TOLERANCE, p=p, rule=_REFERENCE) - 1)
+            (condition, p, _reference_steps(condition, p) - 1)
             for condition in _CONDITIONS
             for p in sorted({2, *_ORDERS})
         ]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .numbers import check_number
+
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -10,6 +12,9 @@ def check_matrix(A: object, *, square: bool = False) -> None:
     """Refuse what is no matrix, or no square one, with an error that says what it was."""
     if not isinstance(A, Tensor):
         raise TypeError(f"A must be a torch.Tensor, got {type(A).__name__}")
+    if A.layout is not torch.strided or A.is_nested:
+        kind = "a nested tensor" if A.is_nested else f"layout {A.layout}"
+        raise TypeError(f"A must be a dense torch.Tensor (layout torch.strided), got {kind}")
     if A.dtype not in DTYPES:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
         raise TypeError(f"A must be real and floating-point ({allowed}), got {A.dtype}")
@@ -19,9 +24,9 @@ def check_matrix(A: object, *, square: bool = False) -> None:
         raise ValueError(f"A must be square [..., n, n], got shape {tuple(A.shape)}")
 
 
-def check_damping(eps: object) -> None:
-    """Refuse a damping that is no non-negative number."""
-    if isinstance(eps, bool) or not isinstance(eps, (int, float)):
-        raise TypeError(f"eps must be a number ≥ 0, got {eps!r} of type {type(eps).__name__}")
+def check_damping(eps: object) -> float:
+    """The damping as a Python number; refuses what is no non-negative number."""
+    eps = check_number("eps", eps, "≥ 0")
     if not 0 <= eps < float("inf"):
         raise ValueError(f"eps must be finite and ≥ 0, got {eps}")
+    return eps

@@ -19,6 +19,7 @@ from .._iteration.loop import Record, step_info
 from .._iteration.precision import without_autocast
 from .._rules import frozen, mixture
 from .options import Options
+from .results import History
 
 
 def _per_step(free: Sequence[Tensor], options: Options, dtype: torch.dtype) -> list[Coefficients]:
@@ -105,7 +106,7 @@ class _DualGradientBothModes(_DualGradient):
 
 def _parts(outputs: tuple[Tensor, ...], options: Options) -> tuple[tuple[Tensor, ...], ...]:
     """Results, free coefficients and history in a tuple of all three."""
-    history = 2 if options.history else 0
+    history = len(History._fields) if options.history else 0
     end = len(outputs) - history
     polynomials = options.steps - options.newton_steps
     start = end - options.newton_steps - polynomials * options.rule.free_count

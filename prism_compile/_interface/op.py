@@ -16,19 +16,24 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .._iteration.labels import function as label
+from .numbers import plain_call
+from .options import RuleLike, check_table
 from .results import History, PolarFactors, SqrtPair
 
 # The registrations last as long as this object does.
 LIBRARY = torch.library.Library("prism", "DEF")
 NAMES: list[str] = []
 
-_TYPES = {Tensor: "Tensor", int: "int", float: "float", str: "str", str | None: "str?"}
+_TYPES = {Tensor: "Tensor", int: "int", float: "float", str: "str"}
+_TYPES |= {int | None: "int?", float | None: "float?", str | None: "str?", RuleLike: "str?"}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _schema_argument(parameter: inspect.Parameter) -> str:
     default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
-    return f"{_TYPES[parameter.annotation]} {parameter.name}{default}"
+    # A rule that is a table has an argument of its own, for a schema has no unions.
+    table = ", float[]? table=None" if parameter.annotation == RuleLike else ""
+    return f"{_TYPES[parameter.annotation]} {parameter.name}{default}{table}"
 
 
 def schema_of(function: Callable) -> tuple[str, type]:
@@ -44,6 +49,26 @@ def schema_of(function: Callable) -> tuple[str, type]:
     return f"{function.__name__}({', '.join(words)}) -> {returns}", result
 
 
+def _with_table(options: dict, default: str | None) -> dict:
+    """An op's options as the function's: the numbers of `table` are the rows of a rule."""
+    table = options.pop("table", None)
+    if table is None:
+        return options
+    if options.get("rule", default) != default:
+        raise ValueError(f"rule must be left out where table is given, got {options['rule']!r}")
+    if len(table) % 3:
+        raise ValueError(f"table must hold rows of three numbers, end to end, got {len(table)} numbers")
+    return {**options, "rule": [table[k : k + 3] for k in range(0, len(table), 3)]}
+
+
+def _for_op(options: dict) -> dict:
+    """The other way about."""
+    if isinstance(options.get("rule"), (str, type(None))):
+        return options
+    rest = {name: value for name, value in options.items() if name != "rule"}
+    return {**rest, "table": [number for row in check_table(options["rule"]) for number in row]}
+
+
 def _vmap_rule(name: str, result: type) -> Callable:
     """The ops are batched: a mapped dimension is one more leading dimension."""
 
@@ -57,10 +82,12 @@ def _vmap_rule(name: str, result: type) -> Callable:
 def _implementation(function: Callable, symbolic: Callable | None) -> Callable:
     """The function behind its front, which would only call the op again."""
     name = function.__name__
+    default = inspect.signature(function).parameters["rule"].default
 
     @wraps(function)
     def run(A: Tensor, *arguments, **options):
         _key_compile_cache()
+        options = _with_table(options, default)
         # Inside an op torch.func finds no kernel for a custom autograd function.
         if options.get("gradient") == "dual" and torch._C._are_functorch_transforms_active():
             raise RuntimeError(
@@ -95,9 +122,11 @@ def exported_as_op(symbolic: Callable | None = None) -> Callable[[Function], Fun
 
         @wraps(function)
         def front(*arguments, **options):
+            # Here and not where they are checked: where reading breaks the graph, no label is open.
+            arguments, options = plain_call(arguments, options)
             if torch.compiler.is_exporting() and not options.get("history", False):
                 options.pop("history", None)
-                result = getattr(torch.ops.prism, name)(*arguments, **options)
+                result = getattr(torch.ops.prism, name)(*arguments, **_for_op(options))
                 return result if result_type is Tensor else result_type(*result)
             with label(name):
                 return function(*arguments, **options)

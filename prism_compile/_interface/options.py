@@ -1,13 +1,19 @@
 """The shared options, checked once and carried as one immutable value."""
 
-from operator import index
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from .._rules import RULES, Rule
+import numpy
+
+from .._rules import RULES, Row, Rule, custom_name, rule_named
+from .numbers import check_integer, check_number, fixed
 
 SCALINGS = ("schatten", "frobenius")
 GRADIENTS = ("unrolled", "dual")
 FORMS = ("auto", "direct", "gram")
+
+# A name, the rows (a, b, c) of a table, or None for the default.
+RuleLike = str | Sequence[Sequence[float]] | None
 
 
 class Options(NamedTuple):
@@ -24,15 +30,6 @@ class Options(NamedTuple):
     history: bool
     form: str
     newton_steps: int = 0
-
-
-def check_integer(name: str, value: object, lowest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int ≥ {lowest}, got {value!r} of type {type(value).__name__}")
-    if value < lowest:
-        raise ValueError(f"{name} must be ≥ {lowest}, got {value}")
-    # Options shape the graph: `index` makes Dynamo specialise on what it would trace as a symbol.
-    return index(value)
 
 
 def check_newton_steps(newton_steps: object, steps: int) -> int:
@@ -59,10 +56,29 @@ def default_rule(degree: int) -> str:
     return "adaptive" if degree == 2 else "prism"
 
 
+def check_table(rows: Sequence, name: str = "rule") -> tuple[Row, ...]:
+    """The rows (a, b, c) of a table x ← a x + b x³ + c x⁵, as a tuple of tuples of Python's numbers."""
+    allowed = f"{name} must have three finite numbers (a, b, c) a row"
+    table = []
+    for row in rows:
+        if not isinstance(row, (tuple, list, numpy.ndarray)) or len(row) != 3:
+            raise ValueError(f"{allowed}, got the row {row!r}")
+        numbers = tuple(fixed(float(check_number(f"each number of {name}", number))) for number in row)
+        if not all(abs(number) < float("inf") for number in numbers):
+            raise ValueError(f"{allowed}, got {numbers}")
+        table.append(numbers)
+    if not table:
+        raise ValueError(f"{allowed}, got no row")
+    return tuple(table)
+
+
 def check_rule(rule: object, p: int, degree: int) -> Rule:
-    """The rule of that name, if it serves this p and degree."""
-    check_name("rule", rule, tuple(RULES))
-    found = RULES[rule]
+    """The rule of that name, or of a table's rows, if it serves this p and degree."""
+    if isinstance(rule, (tuple, list, numpy.ndarray)):
+        rule = custom_name(check_table(rule))
+    else:
+        check_name("rule", rule, tuple(RULES))
+    found = rule_named(rule)
     if found.orders is not None and p not in found.orders:
         serving = tuple(name for name, r in RULES.items() if r.orders is None or p in r.orders)
         raise ValueError(
@@ -74,11 +90,18 @@ def check_rule(rule: object, p: int, degree: int) -> Rule:
     return found
 
 
+def scaling_of(rule: Rule, scaling: object) -> str:
+    """The scaling, None being that of the rule's source."""
+    scaling = rule.scaling if scaling is None else scaling
+    check_name("scaling", scaling, SCALINGS)
+    return scaling
+
+
 def options_for(
     p: int,
     steps: int,
     degree: int,
-    rule: str | None,
+    rule: RuleLike,
     scaling: str | None,
     sketch_size: int,
     seed: int,
@@ -89,16 +112,14 @@ def options_for(
 ) -> Options:
     """Check the shared options for an iteration of order p; `form` is of polar factors only.
 
-    rule: None is the default of every function, "adaptive", or "prism" for degree 1.
+    rule: a name or the rows of a table; None is the default, "adaptive", or "prism" for degree 1.
 
     Raises TypeError or ValueError naming the argument, what it was and what is allowed.
     """
     steps = check_integer("steps", steps, 1)
     degree = check_degree(degree)
     found = check_rule(default_rule(degree) if rule is None else rule, p, degree)
-    if scaling is None:
-        scaling = found.scaling
-    check_name("scaling", scaling, SCALINGS)
+    scaling = scaling_of(found, scaling)
     sketch_size = check_integer("sketch_size", sketch_size, 1)
     seed = check_integer("seed", seed, 0)
     check_name("gradient", gradient, GRADIENTS)

@@ -4,22 +4,53 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from .numbers import check_number
+
 
 class History(NamedTuple):
     """How a run went, step by step; part of the graph's outputs, so reading it costs no sync.
 
-    residual: `[..., steps + 1]`, the rms residual ‖R‖_F/√n at the start of each step and at the end
-    (√(mean r²) over the residual's eigenvalues r; 0 is converged, 1 is where a zero matrix stays).
+    residual: `[..., steps + 1]`, the rms residual ‖R‖_F/√n at the start of each step (√(mean r²) over the
+        residual's eigenvalues r; 0 is converged, 1 is where a zero matrix stays), and last that of the
+        result, measured against A itself, damping included: what a coupled run carries drifts from what it
+        stands for, so that of the roots only the last entry is the truth about A. See below.
     coefficient: `[..., steps]`, the leading coefficient α of each step's polynomial.
-    Both are float32 for half-precision and float32 input, float64 for float64.
+    coefficients: `[..., steps, 3]`, all of them: g0, g1, g2 of g0 I + g1 R + g2 R².
+    asymmetry: `[...]`, relative to the norm, of what is symmetric at the end if all is well: H = UᵀA (UAᵀ if
+        wide), which tells A's U from others with orthonormal columns; a root; for `signm` and `inv`, whose A
+        need not be symmetric, the commutator instead, ‖AX - XA‖_F/‖AX‖_F.
+
+    All are float32 for half-precision and float32 input, float64 for float64. NaN shows in both. What is
+    measured at the end, and what it costs in products of n·n·n (m·n·n for the polar factor):
+
+    | function               | R of the last residual                              | products |
+    |------------------------|-----------------------------------------------------|----------|
+    | polar, polar_factors   | I - UᵀU                                             | 2        |
+    | signm                  | I - S²                                              | 3        |
+    | sqrtm                  | I - ZS, or ‖A - S²‖_F/‖A‖_F where that is larger    | 3        |
+    | inv_sqrtm              | I - ZAZ                                             | 2        |
+    | sqrtm_pair             | I - ZAZ, or ‖A - S²‖_F/‖A‖_F where that is larger   | 3        |
+    | inv_root               | I - AXᵖ                                             | p or fewer |
+    | inv                    | I - AX                                              | 3        |
+
+    Of the roots in float64 where the device has it.
     """
 
     residual: Tensor
     coefficient: Tensor
+    coefficients: Tensor
+    asymmetry: Tensor
+
+    def converged(self, tol: float) -> Tensor:
+        """Whether the last residual is at most tol, a bool tensor `[...]`; NaN is not. No sync."""
+        return self.residual[..., -1] <= check_number("tol", tol)
 
 
 class PolarFactors(NamedTuple):
-    """A = U H: U `[..., m, n]` with orthonormal columns (rows if wide), H `[..., n, n]` symmetric."""
+    """A = U H: U `[..., m, n]` with orthonormal columns (rows if wide), H `[..., n, n]` symmetric.
+
+    Or A = H U with H `[..., m, m]`, for `side="left"`.
+    """
 
     U: Tensor
     H: Tensor

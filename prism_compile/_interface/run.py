@@ -48,7 +48,7 @@ def run_on_batch(
         result = results[0] if finish is None else finish(batch, *results)
 
     def restore(tensor: Tensor) -> Tensor:
-        return tensor.reshape(*shape, *tensor.shape[1:])
+        return tensor.reshape((*shape, *tensor.shape[1:]))
 
     if isinstance(result, tuple):
         result = type(result)(*(restore(part).to(dtype) for part in result))

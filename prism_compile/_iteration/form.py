@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from .basis import Basis, Mixture, Polynomial, quadratic_of
-from .linear_algebra import frobenius_norm, identity_like
+from .linear_algebra import frobenius_norm, identity_like, rms_norm
 from .probe import Probe, SketchProbe
 from .scaling import magnitude, nonzero
 
@@ -23,6 +23,8 @@ class Form(ABC):
     """
 
     squared: ClassVar[bool] = True
+    # Whether `last_residual` reads more of the state than the results do.
+    reads_state: bool = True
 
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         """A over its magnitude, and the magnitude `[b, 1, 1]`."""
@@ -67,6 +69,17 @@ class Form(ABC):
     @abstractmethod
     def results(self, state: State, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         """The matrix functions of A from the last state, and the magnitude and bound that divided A."""
+
+    def last_residual(self, A: Tensor, bound: Tensor, state: State, identity: Tensor) -> Tensor:
+        """The rms residual of the results against A itself, `[b]`; A as `prepare` returned it.
+
+        What is carried beside a result drifts from what it stands for, and its residual is then no word on A.
+        """
+        return rms_norm(self.residual(state, identity))
+
+    @abstractmethod
+    def asymmetry(self, A: Tensor, state: State) -> Tensor:
+        """How far from symmetry, relative to its norm, what is symmetric for a symmetric A, `[b]`."""
 
     # The algebra of its matrices, for one place to say that a known spectrum is diagonal.
 

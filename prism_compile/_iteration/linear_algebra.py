@@ -25,6 +25,12 @@ def inverse(A: Tensor) -> Tensor:
     return found.masked_fill((failed != 0)[..., None, None], float("nan"))
 
 
+def commutator(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
+    """AX - XA, and AX: two products."""
+    AX = torch.bmm(A, X)
+    return torch.baddbmm(AX, X, A, alpha=-1), AX
+
+
 def identity_like(A: Tensor) -> Tensor:
     """The n×n identity of A's dtype and device, for `A: [..., n]`."""
     n = A.shape[-1]

@@ -56,8 +56,6 @@ class StepRule(Protocol):
 
     def bound(self, carry: Any, p: int) -> Tensor | None: ...
 
-    def leading(self, info: StepInfo, chosen: Coefficients, before: Any, after: Any) -> float | Tensor: ...
-
     def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients: ...
 
 
@@ -79,18 +77,22 @@ class Record(NamedTuple):
     """What a run leaves besides its result.
 
     coefficients: those of each step, as the rule chose them; of a Newton step 1, α and 0. history: with
-    `options.history` the rms residuals `[b, steps + 1]` at the start of each step and at the end, and the
-    leading coefficients `[b, steps]`.
+    `options.history` what `History` holds, for a batch `[b]`.
     """
 
     coefficients: list[Coefficients]
     history: tuple[Tensor, ...] = ()
 
 
-def _history(residuals: list[Tensor], leading: list[float | Tensor]) -> tuple[Tensor, Tensor]:
-    first = residuals[0]
-    columns = [a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for a in leading]
-    return torch.stack(residuals, dim=-1), torch.stack(columns, dim=-1)
+def _history(log: Log, asymmetry: Tensor, degree: int, newton_steps: int) -> tuple[Tensor, ...]:
+    first = log.residuals[0]
+    columns = [
+        a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for g in log.polynomials for a in g
+    ]
+    coefficients = torch.stack(columns, dim=-1).unflatten(-1, (len(log.polynomials), 3))
+    # Of a step with an inverse α, else that of the residual's highest power.
+    leading = torch.cat([coefficients[:, :newton_steps, 1], coefficients[:, newton_steps:, degree]], dim=-1)
+    return torch.stack(log.residuals, dim=-1), leading, coefficients, asymmetry
 
 
 def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool = True) -> StepInfo:
@@ -127,6 +129,32 @@ def _norm(basis: Basis, bound: Tensor | None) -> Tensor:
     if bound is not None:
         residual = (bound * residual + (1 - bound) * basis.identity).to(residual.dtype)
     return rms_norm(residual)
+
+
+def _of_the_state(
+    chosen: Coefficients, shift: float | None, p: int, before: Tensor | None, after: Tensor | None
+) -> Coefficients:
+    """A step's coefficients in powers of R of the state itself; before, after: uᵖ of the bounds u.
+
+    The rule's are of R' = R/uᵖ + (1 - 1/uᵖ) I and Q, and take the state over one bound to it over the next.
+    """
+    g0, g1, g2 = chosen
+    g1 = g1 - (shift or 0.0) * g2
+    if before is not None:
+        e, f = 1 - 1 / before, 1 / before
+        u = before ** (1 / p)
+        g0, g1, g2 = (g0 + e * (g1 + e * g2)) / u, (g1 + 2 * e * g2) * f / u, g2 * f * f / u
+    if after is not None:
+        u = after ** (1 / p)
+        g0, g1, g2 = g0 * u, g1 * u, g2 * u
+    return Coefficients(g0, g1, g2)
+
+
+def _constant(state: Any) -> Any:
+    """The state, of which no derivative is asked."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    return type(state)(*(None if part is None else part.detach() for part in state))
 
 
 def _detached(basis: Basis) -> Basis:
@@ -177,8 +205,8 @@ def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, .
                 with labels.phase("residual"):
                     basis = _basis(form, state, identity, rule.shift(degree))
             if options.history:
-                log.residuals.append(_norm(basis, rule.bound(carry, options.p)))
-            before = carry
+                before = rule.bound(carry, options.p)
+                log.residuals.append(_norm(basis, before))
             with labels.phase("fit"):
                 probe = None
                 if drawn is not None:
@@ -186,16 +214,21 @@ def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, .
                 chosen, carry = rule.coefficients(info, probe, carry, prepared)
             log.coefficients.append(chosen)
             if options.history:
-                log.leading.append(rule.leading(info, chosen, before, carry))
+                # The last step leaves the state itself.
+                after = rule.bound(carry, options.p) if step < steps - 1 else None
+                log.polynomials.append(_of_the_state(chosen, rule.shift(degree), options.p, before, after))
             with labels.phase("update"):
                 polynomial = polynomial_of(step, basis, chosen, form.quadratic)
                 # What the next step has no use for must not be kept alive by a name.
                 del basis, probe
                 # The update of the last step may skip what only a further residual would read.
-                last = step == steps - 1 and not options.history
+                last = step == steps - 1 and not (options.history and form.reads_state)
                 state = form.update(state, polynomial, last)
                 del polynomial
+    history: tuple[Tensor, ...] = ()
     if options.history:
-        log.residuals.append(rms_norm(form.residual(state, identity)))
-    record = Record(log.coefficients, _history(log.residuals, log.leading) if options.history else ())
-    return form.results(state, scale, bound), record
+        known, found = form.prepare(A.detach())[0], _constant(state)
+        residual = form.last_residual(known, bound, found, identity)
+        log.residuals.append(residual.to(log.residuals[0].dtype))
+        history = _history(log, form.asymmetry(known, found), degree, first)
+    return form.results(state, scale, bound), Record(log.coefficients, history)

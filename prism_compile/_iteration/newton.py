@@ -38,11 +38,11 @@ class NewtonOptions(Protocol):
 
 
 class Log(NamedTuple):
-    """What a run notes of each step: coefficients, rms residuals, leading coefficients."""
+    """What a run notes: of each step coefficients, rms residual, and coefficients for the state itself."""
 
     coefficients: list[Coefficients]
     residuals: list[Tensor]
-    leading: list[float | Tensor]
+    polynomials: list[Coefficients]
 
 
 def _step(form: Form, state: Any, M: Tensor, identity: Tensor, R: Tensor, step: int, rule: NewtonRule):
@@ -81,7 +81,7 @@ def newton_steps(
             mixture, chosen, M = _step(form, state, M, identity, R, step, options.rule)
             log.coefficients.append(chosen)
             if options.history:
-                log.leading.append(chosen.g1)
+                log.polynomials.append(chosen)
             with labels.phase("update"):
                 last = step == options.steps - 1 and not options.history
                 state = form.mixed(state, mixture, last)

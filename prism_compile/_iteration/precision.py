@@ -16,6 +16,14 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if is_half(dtype) else dtype
 
 
+def measured(A: Tensor) -> Tensor:
+    """A in the type that the residual of a root is measured in, for it is a small difference of large terms.
+
+    Rounding in the products of XᵖA is of the size of the machine epsilon times A's condition number.
+    """
+    return A if A.device.type == "mps" else A.double()
+
+
 def without_autocast(A: Tensor) -> contextlib.AbstractContextManager:
     """Autocast would round the inner products to half precision, and with them the fit."""
     device = A.device.type

@@ -33,6 +33,11 @@ def magnitude(A: Tensor) -> Tensor:
     return torch.exp2(torch.floor(torch.log2(largest)).clamp(max=highest))
 
 
+def relative_norm(error: Tensor, A: Tensor) -> Tensor:
+    """‖E‖_F/‖A‖_F of each matrix, `[b]`, 0 for zero ones; no derivative flows through it."""
+    return (frobenius_norm(error) / nonzero(frobenius_norm(A)))[:, 0, 0]
+
+
 def with_room(bound: Tensor, margin: float) -> Tensor:
     """Rank one attains the bound: a few ulps keep its scaled eigenvalue from rounding past one."""
     return bound * (margin * (1 + 8 * torch.finfo(bound.dtype).eps))

@@ -80,10 +80,6 @@ class Rule:
         """uᵖ `[b, 1, 1]` where the rule has the loop carry the state over a bound u; None: u = 1."""
         return None
 
-    def leading(self, info: StepInfo, chosen: Coefficients, before: Any, after: Any) -> float | Tensor:
-        """The coefficient α of the highest power of the residual, of the state itself and not over u."""
-        return chosen.g2 if info.degree == 2 else chosen.g1
-
     def growth(self, info: StepInfo) -> float:
         """The most by which a step can enlarge a vanishing singular value: the largest possible g(1)."""
         return sum(self.complete(info))

@@ -1,6 +1,8 @@
-"""Fixed odd quintics, one row a step: the base of the rules that publish a table."""
+"""Fixed odd quintics, one row a step: the rules that publish a table, and tables of the caller's."""
 
+import hashlib
 from dataclasses import dataclass
+from types import ModuleType
 
 from torch import Tensor
 
@@ -11,6 +13,8 @@ from .rule import Rule
 
 Row = tuple[float, float, float]
 _TABLES: dict[str, tuple[Row, ...]] = {}
+# Rules of the caller's tables, by names that their numbers give.
+_CUSTOM = ModuleType("prism_compile_custom_rules")
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,16 @@ def row_coefficients(name: str, step: int) -> Coefficients:
     table = _TABLES[name]
     a, b, c = table[min(step, len(table) - 1)]
     return Coefficients(a + b + c, -b - 2 * c, c)
+
+
+@traced_constant
+def custom_name(table: tuple[Row, ...]) -> str:
+    """The name of the rule of a table of the caller's, made at the first call; equal tables share it."""
+    name = f"table_{hashlib.sha256(repr(table).encode()).hexdigest()[:16]}"
+    setattr(_CUSTOM, name, TableRule(name, "the caller", scaling="frobenius", table=table))
+    return name
+
+
+def custom_rule(name: str) -> TableRule | None:
+    """The rule of such a name."""
+    return getattr(_CUSTOM, name, None)

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from .._interface.arguments import DTYPES
-from .._interface.options import check_integer, options_for
+from .._interface.numbers import check_integer, plain
+from .._interface.options import RuleLike, check_table, options_for
 from .._rules import RULES
 from ._matrices import Update, matrices_of
 from ._orthogonalise import Kind, Orthogonaliser, Settings, Source
@@ -25,6 +26,7 @@ def _check_amounts(group: dict[str, Any]) -> None:
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError(f"lr must have one element where it is a tensor, got shape {tuple(lr.shape)}")
     for name in ("lr", "momentum", "weight_decay", "eps"):
+        group[name] = plain(group[name])
         if not group[name] >= 0:
             raise ValueError(f"{name} must be ≥ 0, got {group[name]}")
     if group["adjust_lr_fn"] not in _ADJUSTMENTS:
@@ -33,8 +35,8 @@ def _check_amounts(group: dict[str, Any]) -> None:
 
 
 def _check_orthogonalisation(group: dict[str, Any]) -> None:
-    check_integer("ns_steps", group["ns_steps"], 1)
-    options_for(
+    group["ns_steps"] = check_integer("ns_steps", group["ns_steps"], 1)
+    options = options_for(
         2,
         group["ns_steps"],
         group["degree"],
@@ -45,25 +47,32 @@ def _check_orthogonalisation(group: dict[str, Any]) -> None:
         "unrolled",
         False,
     )
+    # Checkpoints hold Python's numbers, whatever was given.
+    group.update((name, getattr(options, name)) for name in ("degree", "sketch_size", "seed"))
     if group["dtype"] is not None and group["dtype"] not in DTYPES:
         allowed = ", ".join(map(str, DTYPES))
         raise ValueError(f"dtype must be None or one of {allowed}, got {group['dtype']!r}")
     if not isinstance(group["flatten"], bool):
         raise TypeError(f"flatten must be True or False, got {group['flatten']!r}")
-    check_integer("heads", group["heads"], 1)
+    group["heads"] = check_integer("heads", group["heads"], 1)
 
 
 def _resolve_rule(group: dict[str, Any]) -> None:
-    """Settle `rule`, and leave coefficients that torch.optim.Muon can read in the group."""
-    given = group.get("ns_coefficients")
-    if given is not None and tuple(given) != _JORDAN:
-        raise ValueError(
-            f"ns_coefficients must be None or {_JORDAN}, which is rule='jordan'; got {tuple(given)}. "
-            f"Other coefficients are chosen by rule: {', '.join(map(repr, RULES))}"
-        )
-    if group.get("rule") is None:
-        group["rule"] = _DEFAULT_RULE if given is None else "jordan"
-    group["ns_coefficients"] = _JORDAN
+    """Settle `rule`, and leave coefficients that torch.optim.Muon can read in the group.
+
+    A table of one row is the same said by either; the rule of other tables and names is none of torch's.
+    """
+    given, rule = group.get("ns_coefficients"), group.get("rule")
+    if given is not None:
+        (given,) = check_table((tuple(given),), "ns_coefficients")
+    if rule is None:
+        rule = _DEFAULT_RULE if given is None else "jordan" if given == _JORDAN else (given,)
+    elif not isinstance(rule, str):
+        rule = check_table(rule)
+    row = rule[0] if not isinstance(rule, str) and len(rule) == 1 else _JORDAN
+    if given not in (None, _JORDAN, row):
+        raise ValueError(f"rule must be None where ns_coefficients are {given}, got {rule!r}")
+    group["rule"], group["ns_coefficients"] = rule, row
 
 
 def _adjusted(lr: float, adjust_lr_fn: str | None, m: int, n: int) -> float:
@@ -103,15 +112,16 @@ class Muon(Optimizer):
         params: parameters, named parameters or param groups, as for any optimiser of torch; each of at
             least two dimensions. FSDP2's (DTensor) are gathered, solved and returned in shares.
         lr, weight_decay, momentum, nesterov: γ (a number, or a tensor of one element), λ, μ, the choice of D.
-        ns_coefficients: None, or (3.4445, -4.775, 2.0315), which selects `rule="jordan"` unless `rule` is
-            given. It is here so that calls and checkpoints of `torch.optim.Muon` fit; coefficients are
-            chosen by `rule`.
+        ns_coefficients: None, or the quintic's (a, b, c), as in `torch.optim.Muon`: the same as
+            `rule=[(a, b, c)]`, and torch's default (3.4445, -4.775, 2.0315) as `rule="jordan"`, which `rule`
+            may overrule.
         eps: not used, kept for the same reason. torch's eps bounds the norm that a matrix is divided by, so
             that gradients below 1e-7 lose their step; here a solve does not depend on the scale, and a zero
             matrix gives a zero step.
         ns_steps: number of iterations, ≥ 1.
         adjust_lr_fn: None or "original", or "match_rms_adamw".
-        rule, degree, sketch_size, seed: see `polar`. `rule=None` is "prism", or what `ns_coefficients` says.
+        rule, degree, sketch_size, seed: see `polar`. `rule=None` is "prism", or what `ns_coefficients` says;
+            a table's rows are one a step.
         dtype: the dtype of the iteration; None for the gradient's own.
         flatten: read `[out, ...]`, a convolution's weight, as the matrix `[out, rest]`. With False leading
             dimensions are a batch of matrices `[..., m, n]`: experts, or heads.
@@ -122,8 +132,8 @@ class Muon(Optimizer):
             may take another graph; the batch is then filled with zeros up to twice over to avoid it.
 
     All options from `lr` to `heads` may differ by param group. `state_dict` has the layout of torch's, whose
-    checkpoints load: options that they lack stay as they are, and coefficients other than the default are
-    refused with `rule="jordan"`. torch loads ours too, and runs its own orthogonalisation.
+    checkpoints load: options that they lack stay as they are, but for a rule that is "jordan" or a table,
+    which becomes that of the checkpoint's coefficients. torch loads ours too, and runs its own iteration.
 
     Raises:
         TypeError, ValueError: naming the argument, what it was and what is allowed.
@@ -157,7 +167,7 @@ class Muon(Optimizer):
         ns_steps: int = 5,
         adjust_lr_fn: str | None = None,
         *,
-        rule: str | None = None,
+        rule: RuleLike = None,
         degree: int = 2,
         sketch_size: int = 8,
         seed: int = 0,
@@ -202,7 +212,7 @@ class Muon(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
         for own, loaded in zip(self.__dict__.get("param_groups", ()), state["param_groups"]):
-            if "rule" not in loaded and own["rule"] == "jordan":
+            if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
                 _resolve_rule(loaded)
             for name in _OWN_OPTIONS:
                 loaded.setdefault(name, own[name])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._iteration.scaling import magnitude, nonzero
 from .._polar import polar
+from .._rules import Row
 from ._graphs import compiled_apart
 
 # More entries than this (1 GiB in float32) are solved in several batches: such matrices fill a device by
@@ -20,7 +21,7 @@ class Settings(NamedTuple):
 
     steps: int
     degree: int
-    rule: str
+    rule: str | tuple[Row, ...]
     sketch_size: int
     seed: int
     dtype: torch.dtype | None

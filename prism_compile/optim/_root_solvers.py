@@ -23,7 +23,8 @@ def steps_for_factor(n: int, p: int, eps: float, dtype: torch.dtype) -> int:
     tr(A)/n is 1/n of a lone eigenvalue, so that the condition is 1 + n/eps; past the reciprocal of the
     machine epsilon there is nothing to be had.
     """
-    return steps_for(min(1 + n / eps, 1 / torch.finfo(dtype).eps), tol=_TOLERANCE, p=p)
+    condition = min(1 + n / eps, 1 / torch.finfo(dtype).eps)
+    return steps_for("inv_root", condition=condition, tol=_TOLERANCE, p=p)
 
 
 def _trace(A: Tensor) -> Tensor:

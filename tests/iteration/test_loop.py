@@ -68,16 +68,9 @@ def test_a_known_spectrum_runs_as_its_diagonal_matrix(name, scaling, p):
     # The moments of the spectrum are exact, those of a diagonal matrix under signs too.
     made = options(RULES[name], p, scaling=scaling)
     _, record = iterate(RootForm(p), torch.diag(VALUES)[None], made)
-    _, known = iterate(_TraceBound(p), VALUES[None, None], made)
+    _, known = iterate(SpectrumForm(p), VALUES[None, None], made)
     torch.testing.assert_close(known.history[0], record.history[0], atol=1e-10, rtol=1e-10)
     torch.testing.assert_close(known.history[1], record.history[1], atol=1e-8, rtol=1e-8)
-
-
-class _TraceBound(SpectrumForm):
-    """A known spectrum with the Frobenius bound of the matrix, and not that of its Gram matrix."""
-
-    def frobenius_bound(self, A: torch.Tensor) -> torch.Tensor:
-        return A.square().sum(-1, keepdim=True).sqrt()
 
 
 class Watched(RootForm):
@@ -97,13 +90,15 @@ class Watched(RootForm):
         return super().update(state, polynomial, last)
 
 
+@pytest.mark.parametrize("reads_state", [False, True])
 @pytest.mark.parametrize("history", [False, True])
-def test_the_last_step_may_be_short_unless_its_residual_is_wanted(history):
+def test_the_last_step_may_be_short_unless_its_state_is_wanted(history, reads_state):
     form = Watched(2)
+    form.reads_state = reads_state
     iterate(form, spd(8, 10.0)[None], options(RULES["taylor"], history=history))
-    assert form.steps == [(0, False), (1, False), (2, False), (3, not history)]
-    # The scaling makes the first.
-    assert form.residuals == (4 if history else 3)
+    assert form.steps == [(0, False), (1, False), (2, False), (3, not (history and reads_state))]
+    # The scaling makes the first, and the last is measured.
+    assert form.residuals == 3
 
 
 def test_a_rule_that_probes_sees_its_steps_and_what_it_carried():

@@ -8,7 +8,7 @@ from prism_compile._iteration.basis import Coefficients
 from prism_compile._iteration.loop import StepInfo, iterate
 from prism_compile._planning import SpectrumForm
 from prism_compile._polar import PolarForm
-from prism_compile._rules import RULES, Rule, frozen
+from prism_compile._rules import RULES, frozen
 
 from ..matrices import F64, gaussian, log_spaced
 
@@ -26,12 +26,6 @@ def run(name: str, A: torch.Tensor, **settings):
 def test_rules_are_known_by_their_own_names():
     assert all(rule.name == name for name, rule in RULES.items())
     assert next(iter(RULES)) == "prism"
-
-
-def test_leading_coefficient():
-    for degree in (1, 2):
-        info = StepInfo(0, 5, 2, degree, F64)
-        assert Rule("none", "").leading(info, Coefficients(1.0, 2.0, 3.0), None, None) == degree + 1.0
 
 
 @EACH

@@ -145,10 +145,6 @@ class AdaptiveRule(Rule):
     def bound(self, carry: Any, p: int) -> Tensor | None:
         return carry
 
-    def leading(self, info: StepInfo, chosen: Coefficients, before: Any, after: Any) -> float | Tensor:
-        following = after ** (1 / info.p) if info.step < info.steps - 1 else 1.0
-        return chosen.g2 * following / (before ** (1 / info.p) * before * before)
-
     def growth(self, info: StepInfo) -> float:
         return _STEEPEST ** (1 / info.p)
 

@@ -1,0 +1,171 @@
+"""Tables of the caller's: in calls, graphs, ops, exports, planning and in Muon."""
+
+import re
+
+import numpy
+import pytest
+import torch
+
+import prism_compile as pc
+from prism_compile._rules import RULES
+from prism_compile.optim import Muon
+
+from ..functions import FUNCTIONS, OPS, sample, tensors
+from ..matrices import F64, gaussian, log_spaced, relative_error, spd, svd_polar, with_singular_values
+from ..training import parameters, relative_difference, train
+
+JORDAN, CLASSICAL = RULES["jordan"].table[0], (1.875, -1.25, 0.375)
+YOU = RULES["you"].table
+OF_ORDER_TWO = [name for name in FUNCTIONS if name not in ("inv", "inv_root")]
+A = gaussian(9, 6)
+
+
+def same(first, second) -> bool:
+    return all(map(torch.equal, tensors(first), tensors(second)))
+
+
+@pytest.mark.parametrize("name", OF_ORDER_TWO)
+def test_a_published_table_is_its_rule(name):
+    B = sample(name, 2)
+    expected = FUNCTIONS[name](B, rule="you", steps=7)
+    assert same(FUNCTIONS[name](B, rule=YOU, steps=7), expected)
+    flat = [number for row in YOU for number in row]
+    assert same(OPS[name](B, table=flat, steps=7), expected)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [JORDAN],
+        (list(JORDAN),),
+        numpy.array([JORDAN]),
+        [numpy.array(JORDAN)],
+        [tuple(map(numpy.float64, JORDAN)), JORDAN],
+    ],
+    ids=["list", "tuple", "array", "rows of arrays", "numpy's numbers"],
+)
+def test_rows_of_any_kind(rows):
+    assert torch.equal(pc.polar(A, rule=rows, steps=4), pc.polar(A, rule="jordan", steps=4))
+    assert torch.equal(pc.polar(A, rule=[(2, -1, 0)], steps=4), pc.polar(A, rule=[(2.0, -1.0, 0.0)], steps=4))
+
+
+def test_rows_are_the_odd_quintics_of_the_singular_values():
+    """U = W q_K(… q_1(σ / ‖σ‖) …) Vᵀ, the last row repeated, against the SVD."""
+    rows = [(3.0, -4.0, 2.0), (2.5, -2.0, 0.5)]
+    W, sigma, Vt = torch.linalg.svd(A, full_matrices=False)
+    x = sigma / sigma.norm()
+    for a, b, c in (rows[0], rows[1], rows[1]):
+        x = a * x + b * x**3 + c * x**5
+    # The bound has room of 8 ulps, which steps of slope 3 enlarge.
+    assert relative_error(pc.polar(A, rule=rows, steps=3), (W * x) @ Vt) < 1e-13
+
+
+def test_the_classical_quintic_converges_and_steps_for_knows_when():
+    B = with_singular_values(log_spaced(64, 100.0), 80, 64)
+    steps = pc.steps_for("polar", condition=100.0, tol=1e-3, rule=[CLASSICAL], scaling="schatten")
+    assert steps == pc.steps_for("polar", condition=100.0, tol=1e-3, rule="taylor")
+    U = pc.polar(B, rule=[CLASSICAL], scaling="schatten", tol=1e-9, condition=100.0)
+    # What rounding of A amounts to in its polar factor is κ ε.
+    assert relative_error(U, svd_polar(B)) < 100 * 64 * torch.finfo(F64).eps
+
+
+@pytest.mark.parametrize("gradient", ["unrolled", "dual"])
+def test_gradients(gradient):
+    B = spd(5, 10.0).requires_grad_()
+
+    def run(X):
+        return pc.sqrtm((X + X.mT) / 2, rule=[CLASSICAL], steps=8, gradient=gradient)
+
+    assert torch.autograd.gradcheck(run, (B,))
+
+
+def test_in_one_graph():
+    torch._dynamo.reset()
+    compiled = torch.compile(pc.polar, backend="eager", fullgraph=True, dynamic=True)
+    for rows in ([JORDAN], [CLASSICAL, JORDAN], YOU):
+        assert torch.equal(compiled(A, rule=rows, steps=3), pc.polar(A, rule=rows, steps=3))
+
+    def two(B):
+        return pc.polar(B, rule=[JORDAN], steps=2), pc.polar(B, rule=[CLASSICAL], steps=2)
+
+    assert same(torch.compile(two, backend="eager", fullgraph=True)(A), two(A))
+
+
+class Orthogonal(torch.nn.Module):
+    def forward(self, B):
+        return pc.polar(B, rule=[CLASSICAL, JORDAN], steps=3)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_in_an_export(strict, tmp_path):
+    program = torch.export.export(Orthogonal(), (A,), strict=strict)
+    (node,) = [node for node in program.graph.nodes if node.op == "call_function"]
+    assert node.kwargs == {"steps": 3, "table": [*CLASSICAL, *JORDAN]}
+    torch.export.save(program, tmp_path / "program.pt2")
+    again = torch.export.load(tmp_path / "program.pt2")
+    assert torch.equal(again.module()(A), Orthogonal()(A))
+    assert torch.equal(program.run_decompositions().module()(A), Orthogonal()(A))
+
+
+REFUSALS = [
+    ([], ValueError, "rule must have three finite numbers (a, b, c) a row, got no row"),
+    (JORDAN, ValueError, "rule must have three finite numbers (a, b, c) a row, got the row 3.4445"),
+    ([(1.0, 2.0)], ValueError, "got the row (1.0, 2.0)"),
+    ([(1.0, 2.0, float("nan"))], ValueError, "got (1.0, 2.0, nan)"),
+    ([(1.0, 2.0, "3")], TypeError, "each number of rule must be a number, got '3' of type str"),
+    ([(1.0, 2.0, True)], TypeError, "each number of rule must be a number, got True of type bool"),
+]
+
+
+@pytest.mark.parametrize(("rule", "error", "message"), REFUSALS)
+def test_refusals(rule, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        pc.polar(A, rule=rule)
+
+
+def test_refusals_of_ops_and_other_orders():
+    with pytest.raises(ValueError, match="table must hold rows of three numbers, end to end, got 4 numbers"):
+        torch.ops.prism.polar(A, table=[1.0, 2.0, 3.0, 4.0])
+    with pytest.raises(ValueError, match="rule must be left out where table is given, got 'taylor'"):
+        torch.ops.prism.polar(A, table=[1.0, 2.0, 3.0], rule="taylor")
+    with pytest.raises(ValueError, match="for an iteration of order p = 1"):
+        pc.inv(torch.eye(3), rule=[CLASSICAL])
+    with pytest.raises(ValueError, match=re.escape("degree must be one of (2,)")):
+        pc.polar(A, rule=[CLASSICAL], degree=1)
+
+
+COEFFICIENTS = (2.0, -1.5, 0.5)
+
+
+def test_muon_with_coefficients_is_torchs():
+    params, others = parameters(), parameters()
+    train(others, torch.optim.Muon(others, lr=0.05, ns_coefficients=COEFFICIENTS))
+    train(params, Muon(params, lr=0.05, ns_coefficients=list(COEFFICIENTS), compile=False))
+    # 2⁻⁸ for each of three updates whose sizes are at most some tenths of the parameters'.
+    assert relative_difference(params, others) < 3 * 2**-8
+    assert relative_difference(params, others) < 0.05 * relative_difference(others, parameters())
+
+
+def test_muons_rule_and_coefficients_say_the_same():
+    for options in ({"ns_coefficients": COEFFICIENTS}, {"rule": [numpy.array(COEFFICIENTS)]}):
+        group = Muon(parameters(), **options).param_groups[0]
+        assert (group["rule"], group["ns_coefficients"]) == ((COEFFICIENTS,), COEFFICIENTS)
+    # Of several rows torch has no notion.
+    group = Muon(parameters(), rule=[JORDAN, COEFFICIENTS]).param_groups[0]
+    assert (group["rule"], group["ns_coefficients"]) == ((JORDAN, COEFFICIENTS), JORDAN)
+    with pytest.raises(ValueError, match=r"rule must be None where ns_coefficients are \(2.0, -1.5, 0.5\)"):
+        Muon(parameters(), rule="taylor", ns_coefficients=COEFFICIENTS)
+    with pytest.raises(ValueError, match="ns_coefficients must have three finite numbers"):
+        Muon(parameters(), ns_coefficients=(1.0, 2.0))
+
+
+def test_muons_checkpoints_hold_the_coefficients():
+    params, others = parameters(), parameters()
+    first = Muon(params, lr=0.05, ns_coefficients=COEFFICIENTS, compile=False)
+    train(params, first)
+    again = Muon(params, ns_coefficients=COEFFICIENTS, compile=False)
+    again.load_state_dict(first.state_dict())
+    assert again.param_groups[0]["rule"] == (COEFFICIENTS,)
+    theirs = torch.optim.Muon(others)
+    theirs.load_state_dict(first.state_dict())
+    assert theirs.param_groups[0]["ns_coefficients"] == COEFFICIENTS

@@ -1,0 +1,202 @@
+"""What a history says: the truth about A at the end, every coefficient, and what has converged."""
+
+import copy
+import pickle
+from math import comb
+
+import pytest
+import torch
+from torch import Tensor
+
+import prism_compile as pc
+
+from .functions import FUNCTIONS, sample, tensors
+from .matrices import F64, gaussian, log_spaced, spd, with_singular_values
+
+EACH = pytest.mark.parametrize("name", FUNCTIONS)
+POWER = torch.linalg.matrix_power
+
+
+def pascal(n: int) -> Tensor:
+    return torch.tensor([[comb(i + j, i) for j in range(n)] for i in range(n)], dtype=F64)
+
+
+def rms(R: Tensor) -> float:
+    return (torch.linalg.matrix_norm(R) / R.shape[-1] ** 0.5).item()
+
+
+def relative(E: Tensor, A: Tensor) -> float:
+    return (torch.linalg.matrix_norm(E) / torch.linalg.matrix_norm(A)).item()
+
+
+def measured(name: str, A: Tensor, result) -> tuple[float, float]:
+    """Residual and asymmetry of a result by their definitions, in float64."""
+    A, eye = A.to(F64), torch.eye(A.shape[-1], dtype=F64)
+    parts = [part.to(F64) for part in tensors(result)]
+    X = parts[0]
+    if name.startswith("polar"):
+        H = X.mT @ A
+        return rms(eye - X.mT @ X), relative(H - H.mT, H)
+    if name in ("signm", "inv"):
+        R = eye - X @ X if name == "signm" else eye - A @ X
+        return rms(R), relative(A @ X - X @ A, A @ X)
+    asymmetry = max(relative(root - root.mT, root) for root in parts)
+    if name == "inv_root":
+        return rms(eye - A @ POWER(X, 3)), asymmetry
+    Z = parts[-1]
+    if name == "inv_sqrtm":
+        return rms(eye - Z @ A @ Z), asymmetry
+    if name == "sqrtm":
+        # The inverse root, which it does not return.
+        Z = pc.inv_sqrtm(A)
+        return max(rms(eye - Z @ X), relative(A - X @ X, A)), asymmetry
+    return max(rms(eye - Z @ A @ Z), relative(A - X @ X, A)), asymmetry
+
+
+@EACH
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_the_last_residual_is_that_of_the_result(name, steps):
+    A = sample(name)
+    if name == "sqrtm" and steps < 4:
+        # Only at convergence is there an inverse root to compare with.
+        result, history = pc.sqrtm_pair(A, steps=steps, history=True)
+        Z, X = result.inv_sqrt, result.sqrt
+        _, history = pc.sqrtm(A, steps=steps, history=True)
+        expected = max(rms(torch.eye(12, dtype=F64) - Z @ X), relative(A - X @ X, A))
+    else:
+        steps = 10 if name == "sqrtm" else steps
+        result, history = FUNCTIONS[name](A, steps=steps, history=True)
+        expected, asymmetry = measured(name, A, result)
+        assert history.asymmetry.item() == pytest.approx(asymmetry, rel=1e-3, abs=1e-14)
+    assert history.residual[-1].item() == pytest.approx(expected, rel=1e-9, abs=1e-14)
+
+
+@pytest.mark.parametrize(("p", "rule"), [(4, None), (4, "taylor"), (3, "taylor")])
+def test_a_drifted_root_shows(p, rule):
+    """What the coupled iteration carries ends at 1e-7 or so, while the root is far off."""
+    A = pascal(10).float()
+    X, history = pc.inv_root(A, p, steps=20, rule=rule, history=True)
+    assert history.residual[-2] < 1e-5
+    truth = rms(torch.eye(10, dtype=F64) - A.to(F64) @ POWER(X.to(F64), p))
+    assert truth > 0.5
+    # Beside it the rounding of the root as it is scaled back, which is amplified by κ as well.
+    assert truth / 2 < history.residual[-1] < 2 * truth
+    assert not history.converged(1e-3)
+
+
+def test_a_square_root_off_its_matrix_shows():
+    A = pascal(12).float()
+    (S, Z), history = pc.sqrtm_pair(A, steps=20, history=True)
+    eye, S, Z, A = torch.eye(12, dtype=F64), S.to(F64), Z.to(F64), A.to(F64)
+    truth = max(rms(eye - Z @ A @ Z), relative(A - S @ S, A))
+    assert history.residual[-1].item() == pytest.approx(truth, rel=0.02)
+
+
+def test_orthonormal_columns_that_are_not_as_polar_factor_show():
+    """The Gram form of a matrix of high condition: orthonormal, but off the polar factor by ε κ²."""
+    A = with_singular_values(log_spaced(32, 3e3), 96, 32).float()
+    U, history = pc.polar(A, steps=7, rule="prism", form="gram", history=True, scaling="schatten")
+    _, asymmetry = measured("polar", A, U)
+    assert history.asymmetry.item() == pytest.approx(asymmetry, rel=0.01)
+    _, direct = pc.polar(A, steps=7, rule="prism", form="direct", history=True)
+    assert history.asymmetry > 10 * direct.asymmetry
+
+
+def test_another_sign_than_as_shows():
+    # The sign of a matrix that is not A's squares to the identity as well.
+    A = sample("signm")
+    S, history = pc.signm(A, steps=16, history=True)
+    assert history.asymmetry < 1e-13
+    commutator = A @ S.mT - S.mT @ A
+    assert relative(commutator, A) > 0.1
+
+
+@EACH
+@pytest.mark.parametrize(("rule", "degree"), [(None, 2), ("prism", 2), ("prism", 1), ("taylor", 2)])
+def test_the_coefficients_lead_from_each_residual_to_the_next(name, rule, degree):
+    """Applied to known eigenvalues: x ← x g(1 - x)ᵖ gives the residuals that the history holds."""
+    p = {"inv_root": 3, "inv": 1}.get(name, 2)
+    values = log_spaced(12, 20.0)
+    A = torch.diag(values)
+    options = {"rule": rule or "adaptive", "degree": degree, "steps": 5}
+    _, history = FUNCTIONS[name](A, history=True, **options)
+    assert history.coefficients.shape == (5, 3)
+    assert torch.equal(history.coefficients[:, degree], history.coefficient)
+    x = values if p == 3 or "sqrt" in name else values.square()
+    # The scale from the first residual: rms(1 - x/c) is a quadratic in 1/c.
+    mean, square = x.mean(), x.square().mean()
+    s = (mean - (mean**2 - square * (1 - history.residual[0] ** 2)).clamp(min=0).sqrt()) / square
+    t = (mean + (mean**2 - square * (1 - history.residual[0] ** 2)).clamp(min=0).sqrt()) / square
+    # Of two scales one keeps the spectrum within one.
+    x = x * (t if t * x.max() <= 1 + 1e-9 else s)
+    for k in range(5):
+        residual = (1 - x).square().mean().sqrt()
+        torch.testing.assert_close(residual, history.residual[k], rtol=1e-7, atol=1e-9)
+        g0, g1, g2 = history.coefficients[k]
+        x = x * (g0 + g1 * (1 - x) + g2 * (1 - x) ** 2) ** p
+    torch.testing.assert_close((1 - x).square().mean().sqrt(), history.residual[5], rtol=1e-6, atol=1e-9)
+
+
+@EACH
+def test_shapes_and_types(name):
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        expected = F64 if dtype == F64 else torch.float32
+        _, history = FUNCTIONS[name](sample(name, 2, 3).to(dtype), steps=3, history=True)
+        shapes = [tuple(part.shape) for part in history]
+        assert shapes == [(2, 3, 4), (2, 3, 3), (2, 3, 3, 3), (2, 3)]
+        assert all(part.dtype == expected for part in history)
+
+
+@EACH
+def test_what_has_converged(name):
+    A = sample(name, 3)
+    _, history = FUNCTIONS[name](A, steps=12, history=True)
+    assert torch.equal(history.converged(1e-9), torch.tensor([True] * 3))
+    assert history.converged(1e-9).dtype == torch.bool
+    A = A.clone()
+    A[1, 0, 0] = torch.nan
+    _, history = FUNCTIONS[name](A, steps=12, history=True)
+    assert history.converged(1e-9).tolist() == [True, False, True]
+    assert history.asymmetry.isnan().tolist() == [False, True, False]
+    _, history = FUNCTIONS[name](sample(name, 2), steps=1, history=True)
+    assert not history.converged(1e-9).any()
+    with pytest.raises(TypeError, match="tol must be a number, got '1' of type str"):
+        history.converged("1")
+
+
+@EACH
+def test_zero_and_empty(name):
+    _, history = FUNCTIONS[name](torch.zeros(2, 4, 4), steps=3, history=True)
+    assert not history.converged(0.5).any()
+    _, history = FUNCTIONS[name](sample(name, 0), steps=3, history=True)
+    assert history.asymmetry.shape == history.converged(0.5).shape == (0,)
+
+
+def test_in_one_graph_without_a_sync():
+    torch._dynamo.reset()
+
+    def run(A):
+        root, history = pc.inv_sqrtm(A, steps=8, history=True)
+        return torch.where(history.converged(1e-6)[..., None, None], root, torch.nan)
+
+    A = torch.stack([spd(6, 10.0), spd(6, 1e30)])
+    result = torch.compile(run, backend="eager", fullgraph=True)(A)
+    assert result.isnan().all(-1).all(-1).tolist() == [False, True]
+
+
+class WithHistory(torch.nn.Module):
+    def forward(self, A):
+        return pc.polar(A, steps=2, history=True)
+
+
+def test_copies_and_exports(tmp_path):
+    A = gaussian(6, 4)
+    _, history = WithHistory()(A)
+    for again in (copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
+        assert isinstance(again, pc.History)
+        assert all(map(torch.equal, again, history))
+    torch.export.save(torch.export.export(WithHistory(), (A,)), tmp_path / "program.pt2")
+    _, loaded = torch.export.load(tmp_path / "program.pt2").module()(A)
+    assert isinstance(loaded, pc.History)
+    assert all(map(torch.equal, loaded, history))
+    assert loaded.converged(1.0)
