@@ -12,14 +12,14 @@ from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, identity_minus
+from ._iteration.linear_algebra import adjoint, identity_minus, quotient
 from ._iteration.loop import step_info
 from ._iteration.precision import is_half
 from ._iteration.scaling import magnitude, nonzero
 
 
 class PolarState(NamedTuple):
-    """X Q → A(AᵀA)^(-1/2); residual: of X Q. None: Q is the identity, the residual is not known."""
+    """X Q → A(AᴴA)^(-1/2); residual: of X Q. None: Q is the identity, the residual is not known."""
 
     X: Tensor
     Q: Tensor | None = None
@@ -27,7 +27,7 @@ class PolarState(NamedTuple):
 
 
 class PolarForm(Form):
-    """X ← X g(R), R = I - XᵀX, from X = A/√c, for a tall or square A, or the adjoint of a wide one.
+    """X ← X g(R), R = I - XᴴX, from X = A/√c, for a tall or square A, or the adjoint of a wide one.
 
     X is multiplied out after the steps `ends`, all of them in the direct form. Between them only n×n
     matrices are touched: Q ← Q g(R), and R follows by I - R ← g(R) (I - R) g(R), the two-sided product,
@@ -41,7 +41,7 @@ class PolarForm(Form):
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         tall, scale = adjoint(A) if self.wide else A, magnitude(A)
         # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
-        return (tall / nonzero(scale) * max(tall.shape[-2], 1) ** -0.5).to(A.dtype), scale
+        return (quotient(tall, nonzero(scale)) * max(tall.shape[-2], 1) ** -0.5).to(A.dtype), scale
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(adjoint(A), A)
@@ -137,12 +137,13 @@ def polar(
     gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
-    """Nearest matrix with orthonormal columns (rows, if wide): the orthogonal polar factor.
+    """Nearest matrix with orthonormal columns (rows, if wide): the orthogonal or unitary polar factor.
 
-    U = A (AᵀA)^(-1/2) = W Vᵀ for A = W Σ Vᵀ, by X ← X g(I - XᵀX).
+    U = A (AᴴA)^(-1/2) = W Vᴴ for A = W Σ Vᴴ, by X ← X g(I - XᴴX); of a real A, Aᴴ is Aᵀ.
 
     Args:
-        A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
+        A: `[..., m, n]`, float64, float32, complex128, complex64, bfloat16 or float16; computed in
+            that type.
         steps: number of iterations, ≥ 1; `steps_for` says how many a condition number needs.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
@@ -164,7 +165,7 @@ def polar(
     Raises:
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
-    Cost: with m ≥ n (else of Aᵀ), per direct step 4mn² + 2n³ flops: two m·n·n products, one n·n·n.
+    Cost: with m ≥ n (else of Aᴴ), per direct step 4mn² + 2n³ flops: two m·n·n products, one n·n·n.
         degree=1 saves the n·n·n product in all steps but, with Schatten scaling, the first.
         In the Gram form 4mn² for each segment (in float32 two, up to 5 steps of "adaptive" or 7 of "prism")
         and 2n³ for each of 4·steps - 3·segments products; the last step is a segment of its own.
@@ -197,12 +198,13 @@ def polar_factors(
     gradient: str = "unrolled",
     history: bool = False,
 ) -> PolarFactors | tuple[PolarFactors, History]:
-    """Polar decomposition into an orthogonal and a symmetric positive semidefinite factor.
+    """Polar decomposition into an orthogonal or unitary and a positive semidefinite factor, H = Hᴴ.
 
-    A = U H with U = polar(A) and H = (UᵀA + AᵀU)/2.
+    A = U H with U = polar(A) and H = (UᴴA + AᴴU)/2.
 
     Args:
-        A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
+        A: `[..., m, n]`, float64, float32, complex128, complex64, bfloat16 or float16; computed in
+            that type.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
         steps, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 

@@ -11,7 +11,7 @@ class History(NamedTuple):
     residual: `[..., steps + 1]`, the rms residual ‖R‖_F/√n at the start of each step and at the end
     (√(mean r²) over the residual's eigenvalues r; 0 is converged, 1 is where a zero matrix stays).
     coefficient: `[..., steps]`, the leading coefficient α of each step's polynomial.
-    Both are float32 for half-precision and float32 input, float64 for float64.
+    Both are float32 for half-precision, float32 and complex64 input, float64 for float64 and complex128.
     """
 
     residual: Tensor
@@ -19,7 +19,7 @@ class History(NamedTuple):
 
 
 class PolarFactors(NamedTuple):
-    """A = U H: U `[..., m, n]` with orthonormal columns (rows if wide), H `[..., n, n]` symmetric."""
+    """A = U H: U `[..., m, n]` with orthonormal columns (rows if wide), H = Hᴴ `[..., n, n]`."""
 
     U: Tensor
     H: Tensor

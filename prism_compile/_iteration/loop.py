@@ -14,6 +14,7 @@ from . import labels
 from .basis import Basis, Coefficients, polynomial_of
 from .form import Form
 from .linear_algebra import rms_norm
+from .precision import real_dtype
 from .probe import Probe
 from .scaling import schatten_scaling, with_room
 from .sketch import sketches
@@ -22,7 +23,7 @@ from .sketch import sketches
 class StepInfo(NamedTuple):
     """What a rule may know of a step besides its probe; all of it is static.
 
-    dtype: of the matrices; squared: as in `Form`.
+    dtype: of the matrices, or of the parts of complex ones; squared: as in `Form`.
     """
 
     step: int
@@ -89,7 +90,7 @@ def _history(residuals: list[Tensor], leading: list[float | Tensor]) -> tuple[Te
 
 def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool = True) -> StepInfo:
     """What a rule is told of a step."""
-    return StepInfo(step, options.steps, options.p, options.degree, dtype, squared)
+    return StepInfo(step, options.steps, options.p, options.degree, real_dtype(dtype), squared)
 
 
 def _begin(form: Form, A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Tensor, Basis]:

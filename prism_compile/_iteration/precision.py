@@ -5,15 +5,28 @@ import contextlib
 import torch
 from torch import Tensor
 
+# A table, for Dynamo does not trace `dtype.to_real()`.
+_PARTS = {torch.complex128: torch.float64, torch.complex64: torch.float32}
+
 
 def is_half(dtype: torch.dtype) -> bool:
     """Whether a type has 16 bits."""
     return dtype in (torch.float16, torch.bfloat16)
 
 
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of norms, moments and coefficients of a tensor of this dtype: at least float32."""
+def real_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of a complex number's parts; a real one itself."""
+    return _PARTS.get(dtype, dtype)
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """float32 for half precision, else the dtype itself."""
     return torch.float32 if is_half(dtype) else dtype
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of norms, moments and coefficients of a tensor of this dtype: real, at least float32."""
+    return at_least_float32(real_dtype(dtype))
 
 
 def without_autocast(A: Tensor) -> contextlib.AbstractContextManager:
