@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .._iteration.basis import Coefficients
-from .._iteration.linear_algebra import adjoint, resolved
+from .._iteration.linear_algebra import adjoint
 from .._iteration.loop import Record, step_info
 from .._iteration.precision import without_autocast
 from .._rules import frozen
@@ -87,7 +87,7 @@ class _DualGradient(torch.autograd.Function):
         total = None
         for index, gradient in enumerate(gradients[: ctx.results]):
             # A tangent laid out unlike A has no place where sizes are symbolic.
-            direction = resolved(adjoint(gradient) if ctx.square else gradient).contiguous()
+            direction = (adjoint(gradient) if ctx.square else gradient).contiguous()
             pushed = _push(ctx.solve, ctx.options, _after(A, direction), _renamed(free), direction)[index]
             pushed = adjoint(pushed) if ctx.square else pushed
             total = pushed if total is None else total + pushed

@@ -15,7 +15,7 @@ def adjoint(A: Tensor) -> Tensor:
 
 
 def resolved(A: Tensor) -> Tensor:
-    """A with no conjugate left to take lazily, which no view of parts, tangent or result may be."""
+    """A with no conjugate left to take lazily, which no view of parts and no result may be."""
     return A.resolve_conj() if A.is_complex() else A
 
 
