@@ -25,7 +25,7 @@ class ReciprocalState(NamedTuple):
 
 
 class ReciprocalForm(Form):
-    """X ← X g(R), R = I - AX, from X = Aᵀ/c: X → A⁻¹."""
+    """X ← X g(R), R = I - AX, from X = Aᴴ/c: X → A⁻¹."""
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(A, adjoint(A))
@@ -63,11 +63,12 @@ def inv(
 ) -> Tensor | tuple[Tensor, History]:
     """Inverse of a general square matrix by Chebyshev's iteration.
 
-    X → A⁻¹ by X ← X g(I - AX) from X = Aᵀ/c; degree=1 is Newton–Schulz, degree=2 Chebyshev.
-    The residual starts from AAᵀ, so the steps needed are those of the squared condition number.
+    X → A⁻¹ by X ← X g(I - AX) from X = Aᴴ/c; degree=1 is Newton–Schulz, degree=2 Chebyshev.
+    The residual starts from AAᴴ, so the steps needed are those of the squared condition number.
 
     Args:
-        A: `[..., n, n]`, float64, float32, bfloat16 or float16 (half precision is computed in float32).
+        A: `[..., n, n]`, float64, float32, complex128, complex64, bfloat16 or float16 (half precision
+            is computed in float32).
         steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`;
             of the rules, the tables do not serve p = 1.
 

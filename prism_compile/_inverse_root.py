@@ -1,4 +1,4 @@
-"""Inverse p-th root of symmetric definite matrices."""
+"""Inverse p-th root of symmetric or Hermitian definite matrices."""
 
 from functools import partial
 from typing import NamedTuple
@@ -108,13 +108,13 @@ def inv_root(
     gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
-    """Inverse p-th root of a symmetric positive definite matrix.
+    """Inverse p-th root of a symmetric or Hermitian positive definite matrix.
 
     A^(-1/p), by the coupled inverse Newton iteration X ← X g(R), M ← g(R)^p M, R = I - M.
 
     Args:
-        A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
-            precision is computed in float32).
+        A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
+            complex64, bfloat16 or float16 (half precision is computed in float32).
         p: order of the root, an int ≥ 1.
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         rule: as in `polar`; the tables serve p = 2 only.

@@ -13,15 +13,15 @@ from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, identity_minus, inverse
+from ._iteration.linear_algebra import adjoint, identity_minus, inverse, quotient
 from ._iteration.loop import step_info
-from ._iteration.precision import accumulation_dtype, is_half
+from ._iteration.precision import at_least_float32, is_half
 from ._iteration.scaling import magnitude, nonzero, relative_norm
 from ._planning import planned_steps
 
 
 class PolarState(NamedTuple):
-    """X Q → A(AᵀA)^(-1/2); residual: of X Q. None: Q is the identity, the residual is not known."""
+    """X Q → A(AᴴA)^(-1/2); residual: of X Q. None: Q is the identity, the residual is not known."""
 
     X: Tensor
     Q: Tensor | None = None
@@ -29,7 +29,7 @@ class PolarState(NamedTuple):
 
 
 class PolarForm(Form):
-    """X ← X g(R), R = I - XᵀX, from X = A/√c, for a tall or square A, or the adjoint of a wide one.
+    """X ← X g(R), R = I - XᴴX, from X = A/√c, for a tall or square A, or the adjoint of a wide one.
 
     With an inverse, of a square A: X ← (1 - α) X + α X⁻ᵀ.
 
@@ -45,7 +45,7 @@ class PolarForm(Form):
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         tall, scale = adjoint(A) if self.wide else A, magnitude(A)
         # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
-        return (tall / nonzero(scale) * max(tall.shape[-2], 1) ** -0.5).to(A.dtype), scale
+        return (quotient(tall, nonzero(scale)) * max(tall.shape[-2], 1) ** -0.5).to(A.dtype), scale
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(adjoint(A), A)
@@ -78,7 +78,7 @@ class PolarForm(Form):
 
     def asymmetry(self, A: Tensor, state: PolarState) -> Tensor:
         # In half precision the product's rounding would look like asymmetry.
-        dtype = accumulation_dtype(A.dtype)
+        dtype = at_least_float32(A.dtype)
         H = torch.bmm(adjoint(state.X).to(dtype), A.to(dtype))
         return relative_norm(H - adjoint(H), H)
 
@@ -172,12 +172,13 @@ def polar(
     gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
-    """Nearest matrix with orthonormal columns (rows, if wide): the orthogonal polar factor.
+    """Nearest matrix with orthonormal columns (rows, if wide): the orthogonal or unitary polar factor.
 
-    U = A (AᵀA)^(-1/2) = W Vᵀ for A = W Σ Vᵀ, by X ← X g(I - XᵀX).
+    U = A (AᴴA)^(-1/2) = W Vᴴ for A = W Σ Vᴴ, by X ← X g(I - XᴴX); of a real A, Aᴴ is Aᵀ.
 
     Args:
-        A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
+        A: `[..., m, n]`, float64, float32, complex128, complex64, bfloat16 or float16; computed in
+            that type.
         steps: number of iterations, ≥ 1. None is as many as `tol` and `condition` need, else 10.
         tol, condition: in place of `steps`, the rms residual to reach, in (0, 1), and A's condition number;
             see `steps_for`.
@@ -206,7 +207,7 @@ def polar(
     Raises:
         TypeError, ValueError: naming the argument, what it was and what is allowed.
 
-    Cost: with m ≥ n (else of Aᵀ), per direct step 4mn² + 2n³ flops: two m·n·n products, one n·n·n.
+    Cost: with m ≥ n (else of Aᴴ), per direct step 4mn² + 2n³ flops: two m·n·n products, one n·n·n.
         degree=1 saves the n·n·n product in all steps but, with Schatten scaling, the first.
         In the Gram form 4mn² for each segment (in float32 two, up to 5 steps of "adaptive" or 7 of "prism")
         and 2n³ for each of 4·steps - 3·segments products; the last step is a segment of its own.
@@ -250,12 +251,13 @@ def polar_factors(
     gradient: str = "unrolled",
     history: bool = False,
 ) -> PolarFactors | tuple[PolarFactors, History]:
-    """Polar decomposition into an orthogonal and a symmetric positive semidefinite factor.
+    """Polar decomposition into an orthogonal or unitary and a positive semidefinite factor, H = Hᴴ.
 
-    A = U H with U = polar(A) and H = (UᵀA + AᵀU)/2, or A = H U with H = (AUᵀ + UAᵀ)/2.
+    A = U H with U = polar(A) and H = (UᴴA + AᴴU)/2, or A = H U with H = (AUᴴ + UAᴴ)/2.
 
     Args:
-        A: `[..., m, n]`, float64, float32, bfloat16 or float16; computed in that type.
+        A: `[..., m, n]`, float64, float32, complex128, complex64, bfloat16 or float16; computed in
+            that type.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
         side: of U that H is on, as in scipy: "right" for A = U H, "left" for A = H U. Both hold for every
             shape; an H on the longer side has only the rank of A.

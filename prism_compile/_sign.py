@@ -67,10 +67,10 @@ def signm(
     sign(A) = A (A²)^(-1/2), by X ← X g(I - X²).
 
     Args:
-        A: `[..., n, n]`, float64, float32, bfloat16 or float16 (half precision is computed in float32).
-            It need not be symmetric.
-        rule: as in `polar`, but "prism" by default. "adaptive" is better where A is symmetric, and may not
-            converge where it is not.
+        A: `[..., n, n]`, float64, float32, complex128, complex64, bfloat16 or float16 (half precision
+            is computed in float32). It need not be symmetric or Hermitian.
+        rule: as in `polar`, but "prism" by default. "adaptive" is better where A is symmetric or Hermitian,
+            and may not converge where it is not.
         newton_steps: as in `polar`, with X⁻¹ for X⁻ᵀ. Where all steps are Newton's, the eigenvalues may be
             complex; only those on the imaginary axis have no sign.
         steps, tol, condition, degree, scaling, sketch_size, seed, gradient, history: see `polar`.

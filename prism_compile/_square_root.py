@@ -1,4 +1,4 @@
-"""Square root and inverse square root of symmetric (semi)definite matrices."""
+"""Square root and inverse square root of symmetric or Hermitian (semi)definite matrices."""
 
 from functools import partial
 from typing import NamedTuple
@@ -124,13 +124,13 @@ def sqrtm(
     gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
-    """Principal square root of a symmetric positive (semi)definite matrix.
+    """Principal square root of a symmetric or Hermitian positive (semi)definite matrix.
 
     A^(1/2), by the coupled iteration X ← X g(R), Y ← g(R) Y, R = I - YX.
 
     Args:
-        A: `[..., n, n]`, symmetric positive (semi)definite, float64, float32, bfloat16 or float16 (half
-            precision is computed in float32).
+        A: `[..., n, n]`, symmetric or Hermitian positive (semi)definite, float64, float32, complex128,
+            complex64, bfloat16 or float16 (half precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
@@ -182,13 +182,13 @@ def inv_sqrtm(
     gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
-    """Inverse principal square root of a symmetric positive definite matrix.
+    """Inverse principal square root of a symmetric or Hermitian positive definite matrix.
 
     A^(-1/2), from the same coupled iteration as `sqrtm`.
 
     Args:
-        A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
-            precision is computed in float32).
+        A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
+            complex64, bfloat16 or float16 (half precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
@@ -244,8 +244,8 @@ def sqrtm_pair(
     A^(1/2) and A^(-1/2), by X ← X g(R), Y ← g(R) Y, R = I - YX.
 
     Args:
-        A: `[..., n, n]`, symmetric positive definite, float64, float32, bfloat16 or float16 (half
-            precision is computed in float32).
+        A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
+            complex64, bfloat16 or float16 (half precision is computed in float32).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.

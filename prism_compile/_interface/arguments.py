@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .numbers import check_number
 
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
 
 
 def check_matrix(A: object, *, square: bool = False) -> None:
@@ -17,7 +17,7 @@ def check_matrix(A: object, *, square: bool = False) -> None:
         raise TypeError(f"A must be a dense torch.Tensor (layout torch.strided), got {kind}")
     if A.dtype not in DTYPES:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
-        raise TypeError(f"A must be real and floating-point ({allowed}), got {A.dtype}")
+        raise TypeError(f"A must be floating-point or complex ({allowed}), got {A.dtype}")
     if A.ndim < 2:
         raise ValueError(f"A must have at least 2 dimensions [..., m, n], got shape {tuple(A.shape)}")
     if square and A.shape[-1] != A.shape[-2]:

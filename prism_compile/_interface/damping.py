@@ -1,4 +1,4 @@
-"""Damping of symmetric matrices."""
+"""Damping of symmetric or Hermitian matrices."""
 
 from torch import Tensor
 
@@ -6,9 +6,10 @@ from .._iteration.linear_algebra import identity_like
 
 
 def damped(A: Tensor, eps: float) -> Tensor:
-    """A + eps·tr(A)/n·I."""
+    """A + eps·tr(A)/n·I, with the real part of the trace."""
     if eps == 0:
         return A
     n = max(A.shape[-1], 1)
-    mean = (A.diagonal(dim1=-2, dim2=-1) / n).sum(dim=-1)[:, None, None]
+    real = A.real if A.is_complex() else A
+    mean = (real.diagonal(dim1=-2, dim2=-1) / n).sum(dim=-1)[:, None, None]
     return A + eps * mean * identity_like(A)

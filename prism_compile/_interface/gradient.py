@@ -1,9 +1,10 @@
 """Gradients that store nothing: a backward pass is one more run of the iteration, on dual numbers.
 
-With the fitted coefficients frozen, each result is a polynomial f(A) (or A times one in AᵀA), and the
-derivative map is self-adjoint up to transposes: the vector-Jacobian product with G is
+With the fitted coefficients frozen, each result is a polynomial f(A) (or A times one in AᴴA), and the
+derivative map is self-adjoint up to adjoints: the vector-Jacobian product with G, in torch's convention for
+complex A the adjoint in the inner product Re tr(XᴴY), is
 
-    Df(A)*[G] = (Df(A)[Gᵀ])ᵀ   for square A,      Df(A)*[G] = Df(A)[G]   for the polar factor,
+    Df(A)*[G] = (Df(A)[Gᴴ])ᴴ   for square A,      Df(A)*[G] = Df(A)[G]   for the polar factor,
 
 i.e. the Jacobian-vector product of the same iteration with the same coefficients. Nothing is kept from
 the forward pass but A and those coefficients.
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .._iteration.basis import Coefficients
+from .._iteration.linear_algebra import adjoint
 from .._iteration.loop import Record, step_info
 from .._iteration.precision import without_autocast
 from .._rules import frozen, mixture
@@ -87,9 +89,9 @@ class _DualGradient(torch.autograd.Function):
         total = None
         for index, gradient in enumerate(gradients[: ctx.results]):
             # A tangent laid out unlike A has no place where sizes are symbolic.
-            direction = (gradient.transpose(-1, -2) if ctx.square else gradient).contiguous()
+            direction = (adjoint(gradient) if ctx.square else gradient).contiguous()
             pushed = _push(ctx.solve, ctx.options, _after(A, direction), _renamed(free), direction)[index]
-            pushed = pushed.transpose(-1, -2) if ctx.square else pushed
+            pushed = adjoint(pushed) if ctx.square else pushed
             total = pushed if total is None else total + pushed
         return total, None, None, None
 
@@ -118,7 +120,7 @@ def solve_with_dual_gradient(
 ) -> tuple[tuple[Tensor, ...], Record]:
     """`solve(A, options)`, differentiated by running it again.
 
-    solve: returns a tuple of tensors and a Record; square: whether its vector-Jacobian product transposes.
+    solve: returns a tuple of tensors and a Record; square: whether its backward pass takes adjoints.
     """
     function = _DualGradient if torch.compiler.is_compiling() else _DualGradientBothModes
     results, free, history = _parts(function.apply(A, solve, options, square), options)

@@ -20,8 +20,8 @@ class History(NamedTuple):
         wide), which tells A's U from others with orthonormal columns; a root; for `signm` and `inv`, whose A
         need not be symmetric, the commutator instead, ‖AX - XA‖_F/‖AX‖_F.
 
-    All are float32 for half-precision and float32 input, float64 for float64. NaN shows in both. What is
-    measured at the end, and what it costs in products of n·n·n (m·n·n for the polar factor):
+    All are real: float32 for half-precision, float32 and complex64 input, else float64. NaN shows in them.
+    What is measured at the end, and what it costs in products of n·n·n (m·n·n for the polar factor):
 
     | function               | R of the last residual                              | products |
     |------------------------|-----------------------------------------------------|----------|
@@ -47,7 +47,7 @@ class History(NamedTuple):
 
 
 class PolarFactors(NamedTuple):
-    """A = U H: U `[..., m, n]` with orthonormal columns (rows if wide), H `[..., n, n]` symmetric.
+    """A = U H: U `[..., m, n]` with orthonormal columns (rows if wide), H `[..., n, n]` = Hᴴ.
 
     Or A = H U with H `[..., m, m]`, for `side="left"`.
     """

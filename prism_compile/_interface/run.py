@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from .._iteration.form import Form
+from .._iteration.linear_algebra import resolved
 from .._iteration.loop import Record, iterate
-from .._iteration.precision import accumulation_dtype, without_autocast
+from .._iteration.precision import at_least_float32, without_autocast
 from .gradient import solve_with_dual_gradient
 from .options import Options
 from .results import History
@@ -28,7 +29,7 @@ def run_on_batch(
     `prepare(batch)` and `finish(batch, *results)` are what a function does besides its iteration; without
     `finish` the result is the form's first. Half precision is computed in float32 and rounded at the end
     unless `half_native`. With `options.history` the result is `(result, History)`.
-    square: whether the vector-Jacobian product transposes, see `gradient.py`.
+    square: whether the vector-Jacobian product takes adjoints, see `gradient.py`.
     """
     shape, dtype = A.shape[:-2], A.dtype
 
@@ -38,7 +39,7 @@ def run_on_batch(
     with without_autocast(A):
         batch = A[None] if A.ndim == 2 else A.flatten(0, -3)
         if not half_native:
-            batch = batch.to(accumulation_dtype(dtype))
+            batch = batch.to(at_least_float32(dtype))
         if prepare is not None:
             batch = prepare(batch)
         if options.gradient == "dual":
@@ -48,7 +49,7 @@ def run_on_batch(
         result = results[0] if finish is None else finish(batch, *results)
 
     def restore(tensor: Tensor) -> Tensor:
-        return tensor.reshape((*shape, *tensor.shape[1:]))
+        return resolved(tensor).reshape((*shape, *tensor.shape[1:]))
 
     if isinstance(result, tuple):
         result = type(result)(*(restore(part).to(dtype) for part in result))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from .basis import Basis, Mixture, Polynomial, quadratic_of
-from .linear_algebra import frobenius_norm, identity_like, rms_norm
+from .linear_algebra import frobenius_norm, identity_like, quotient, rms_norm
 from .probe import Probe, SketchProbe
 from .scaling import magnitude, nonzero
 
@@ -29,7 +29,7 @@ class Form(ABC):
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         """A over its magnitude, and the magnitude `[b, 1, 1]`."""
         scale = magnitude(A)
-        return A / nonzero(scale), scale
+        return quotient(A, nonzero(scale)), scale
 
     @abstractmethod
     def spectrum(self, A: Tensor) -> Tensor:

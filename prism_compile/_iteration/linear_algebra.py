@@ -10,8 +10,31 @@ from .precision import accumulation_dtype
 
 
 def adjoint(A: Tensor) -> Tensor:
-    """Aᵀ of each matrix."""
-    return A.transpose(-1, -2)
+    """Aᴴ of each matrix; of a real one Aᵀ, and no further operation."""
+    return A.transpose(-1, -2).conj() if A.is_complex() else A.transpose(-1, -2)
+
+
+def resolved(A: Tensor) -> Tensor:
+    """A with no conjugate left to take lazily, which no view of parts and no result may be."""
+    return A.resolve_conj() if A.is_complex() else A
+
+
+def real_entries(A: Tensor) -> Tensor:
+    """A with the two parts of each complex entry side by side, `[..., n]` to `[..., 2n]`; a real A itself.
+
+    Inner products of these are the real parts of those of A.
+    """
+    return torch.view_as_real(resolved(A)).flatten(-2) if A.is_complex() else A
+
+
+def quotient(A: Tensor, divisor: Tensor) -> Tensor:
+    """A over real numbers.
+
+    Of complex A part by part: torch's complex quotient takes a reciprocal, infinite for subnormal numbers.
+    """
+    if not A.is_complex():
+        return A / divisor
+    return torch.view_as_complex(torch.view_as_real(resolved(A)) / divisor[..., None])
 
 
 def identity_minus(identity: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -44,7 +67,7 @@ def identity_like(A: Tensor) -> Tensor:
 def frobenius_norm(A: Tensor) -> Tensor:
     """‖A‖_F of each matrix, `[b, 1, 1]`, accumulated in at least float32; a constant to derivatives."""
     dtype = accumulation_dtype(A.dtype)
-    return torch.linalg.vector_norm(A.detach(), dim=(-2, -1), keepdim=True, dtype=dtype)
+    return torch.linalg.vector_norm(real_entries(A.detach()), dim=(-2, -1), keepdim=True, dtype=dtype)
 
 
 def rms_norm(residual: Tensor) -> Tensor:

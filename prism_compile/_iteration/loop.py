@@ -15,6 +15,7 @@ from .basis import Basis, Coefficients, polynomial_of
 from .form import Form
 from .linear_algebra import rms_norm
 from .newton import Log, bound_near_one, newton_steps
+from .precision import real_dtype
 from .probe import Probe
 from .scaling import scaled_basis, schatten_scaling, with_room
 from .sketch import sketches
@@ -23,8 +24,8 @@ from .sketch import sketches
 class StepInfo(NamedTuple):
     """What a rule may know of a step besides its probe; all of it is static.
 
-    step, steps: of the polynomials alone; newton_steps: before these. dtype: of the matrices; squared: as in
-    `Form`.
+    step, steps: of the polynomials alone; newton_steps: before these. dtype: of the matrices, or of the parts
+    of complex ones; squared: as in `Form`.
     """
 
     step: int
@@ -97,8 +98,8 @@ def _history(log: Log, asymmetry: Tensor, degree: int, newton_steps: int) -> tup
 
 def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool = True) -> StepInfo:
     """What a rule is told of a step."""
-    first = options.newton_steps
-    return StepInfo(step, options.steps - first, options.p, options.degree, dtype, squared, first)
+    first, parts = options.newton_steps, real_dtype(dtype)
+    return StepInfo(step, options.steps - first, options.p, options.degree, parts, squared, first)
 
 
 def _begin(form: Form, A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Tensor, Basis]:

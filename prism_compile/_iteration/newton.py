@@ -18,7 +18,7 @@ from torch import Tensor
 from . import labels
 from .basis import Coefficients, Mixture
 from .form import Form
-from .linear_algebra import frobenius_norm, rms_norm
+from .linear_algebra import frobenius_norm, quotient, rms_norm
 from .scaling import magnitude, nonzero, with_room
 
 
@@ -50,11 +50,11 @@ def _step(form: Form, state: Any, M: Tensor, identity: Tensor, R: Tensor, step: 
     with labels.phase("inverse"):
         inverse = form.inverse(state, M)
         scale = nonzero(magnitude(inverse))
-        inverse = inverse / scale
+        inverse = quotient(inverse, scale)
         M_inverse = form.spectrum(inverse)
         size = nonzero(frobenius_norm(M_inverse))
         # ν, a bound on 1/x that n^(1/4) times the largest attains; M⁻¹ is carried over its square.
-        M_inverse, nu = M_inverse / size, (scale if form.squared else scale.sqrt()) * size.sqrt()
+        M_inverse, nu = quotient(M_inverse, size), (scale if form.squared else scale.sqrt()) * size.sqrt()
     with labels.phase("fit"):
         D = M_inverse + (M - 2 * identity) / nu / nu
         chosen = rule.newton(step, R.detach(), D.detach(), nu)
@@ -71,7 +71,11 @@ def newton_steps(
     with labels.phase("scaling"):
         A, scale = form.prepare(A)
         bound = with_room(form.frobenius_bound(A), 1.0)
-        state, M, identity = form.start(A, bound), form.spectrum(A) / nonzero(bound), form.identity(A)
+        state, M, identity = (
+            form.start(A, bound),
+            quotient(form.spectrum(A), nonzero(bound)),
+            form.identity(A),
+        )
     for step in range(options.newton_steps):
         with labels.step(step):
             with labels.phase("residual"):

@@ -5,14 +5,22 @@ import contextlib
 import torch
 from torch import Tensor
 
+# A table, for Dynamo does not trace `dtype.to_real()`.
+_PARTS = {torch.complex128: torch.float64, torch.complex64: torch.float32}
+
 
 def is_half(dtype: torch.dtype) -> bool:
     """Whether a type has 16 bits."""
     return dtype in (torch.float16, torch.bfloat16)
 
 
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of norms, moments and coefficients of a tensor of this dtype: at least float32."""
+def real_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of a complex number's parts; a real one itself."""
+    return _PARTS.get(dtype, dtype)
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """float32 for half precision, else the dtype itself."""
     return torch.float32 if is_half(dtype) else dtype
 
 
@@ -21,7 +29,14 @@ def measured(A: Tensor) -> Tensor:
 
     Rounding in the products of XᵖA is of the size of the machine epsilon times A's condition number.
     """
-    return A if A.device.type == "mps" else A.double()
+    if A.device.type == "mps":
+        return A
+    return A.to(torch.complex128 if A.is_complex() else torch.float64)
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of norms, moments and coefficients of a tensor of this dtype: real, at least float32."""
+    return at_least_float32(real_dtype(dtype))
 
 
 def without_autocast(A: Tensor) -> contextlib.AbstractContextManager:

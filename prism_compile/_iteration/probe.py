@@ -1,9 +1,9 @@
 """What a rule sees of a spectrum: images of a start block under polynomials of the residual.
 
 One probe looks at matrices through a sketch, the other at known eigenvalues. Inner products of their blocks
-are moments: ⟨V_i, V_j⟩ = tr(S f_i(R) f_j(R)ᵀ Sᵀ), q times the trace in the mean. Rows are sketched, not
+are moments: ⟨V_i, V_j⟩ = Re tr(S f_i(R) f_j(R)ᴴ Sᵀ), q times the trace in the mean. Rows are sketched, not
 columns, so that the blocks of one matrix lie end to end in memory; ‖S h(R)‖ estimates ‖h(R)‖_F whether or
-not R is symmetric.
+not R is symmetric or Hermitian. S is real, whatever the matrices are.
 """
 
 from abc import ABC, abstractmethod

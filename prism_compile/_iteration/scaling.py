@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .basis import Basis
-from .linear_algebra import frobenius_norm
+from .linear_algebra import frobenius_norm, real_entries
 from .precision import accumulation_dtype
 
 
@@ -22,12 +22,13 @@ def nonzero(scale: Tensor) -> Tensor:
 def magnitude(A: Tensor) -> Tensor:
     """A power of two within a factor of two of the largest |entry|, `[b, 1, 1]`; 0 for a zero matrix.
 
+    Of complex entries the larger part counts, for the modulus of the largest numbers overflows.
     Dividing by it before anything is squared keeps 1e±30 in float32 from overflowing or vanishing.
     """
     dtype = accumulation_dtype(A.dtype)
     if A.shape[-1] == 0 or A.shape[-2] == 0:
         return torch.zeros(A.shape[0], 1, 1, dtype=dtype, device=A.device)
-    largest = A.detach().abs().amax(dim=(-2, -1), keepdim=True).to(dtype)
+    largest = real_entries(A.detach()).abs().amax(dim=(-2, -1), keepdim=True).to(dtype)
     # The logarithm of the largest numbers rounds up to an exponent that the type has no power of two for.
     highest = math.frexp(torch.finfo(dtype).max)[1] - 1
     return torch.exp2(torch.floor(torch.log2(largest)).clamp(max=highest))

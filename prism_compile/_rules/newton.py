@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .._iteration.basis import Coefficients
+from .._iteration.linear_algebra import real_entries
 from .minimum import refined
 
 # Of a; four points an octave, to n = 1e6.
@@ -26,6 +27,7 @@ def mixture(alpha: Tensor) -> Coefficients:
 
 def newton_coefficient(R: Tensor, D: Tensor, nu: Tensor) -> Tensor:
     """α `[b, 1, 1]` in (0, 1] for R and D/ν² `[b, n, n]`, ν `[b, 1, 1]`."""
+    R, D = real_entries(R), real_entries(D)
     RR, RD, DD = ((A * B).sum(dim=(-2, -1), keepdim=True) for A, B in ((R, R), (R, D), (D, D)))
     first = RR / nu
     loss = [-4 * first, 4 * first / nu - 2 * RD, 4 * RD / nu, DD]

@@ -17,6 +17,7 @@ from torch import Tensor
 from .._iteration import labels
 from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
+from .._iteration.linear_algebra import real_entries
 from .._iteration.loop import StepInfo
 from .._iteration.precision import accumulation_dtype
 from .._iteration.probe import Probe
@@ -92,7 +93,7 @@ def loss_polynomial(blocks: list[Tensor], p: int, degree: int) -> list[Tensor]:
 
     The inner products are sums, not matrix products: Inductor makes one kernel of all of them.
     """
-    powers = [block.to(accumulation_dtype(block.dtype)) for block in blocks]
+    powers = [real_entries(block).to(accumulation_dtype(block.dtype)) for block in blocks]
     responses = [_combination(row, powers) for row in residual_rows(p, degree)]
     with labels.phase("moments"):
         coefficients = []

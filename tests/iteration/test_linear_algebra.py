@@ -9,6 +9,9 @@ from prism_compile._iteration.linear_algebra import (
     identity_like,
     identity_minus,
     parts_of,
+    quotient,
+    real_entries,
+    resolved,
     rms_norm,
     unbound,
 )
@@ -16,7 +19,9 @@ from prism_compile._iteration.linear_algebra import (
 from ..matrices import F64, gaussian
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex64]
+)
 def test_the_identity_is_the_same_in_a_graph(dtype):
     A = gaussian(2, 7, 5, dtype=dtype)
     expected = torch.eye(5, dtype=dtype)
@@ -42,6 +47,31 @@ def test_norms_of_half_precision_do_not_overflow_and_have_no_derivative():
     assert not norm.requires_grad
     assert rms_norm(A[:, :20])[0].item() == pytest.approx(100 * 20**0.5)
     assert torch.equal(rms_norm(torch.zeros(2, 0, 0)), torch.zeros(2))
+
+
+def test_a_real_matrix_is_its_own_entries_and_transposes_without_a_conjugate():
+    A = gaussian(2, 3, 4)
+    assert real_entries(A) is A
+    assert resolved(A) is A
+    assert torch.equal(quotient(A, torch.full((2, 1, 1), 3.0, dtype=F64)), A / 3)
+    assert not adjoint(A).is_conj()
+
+
+def test_complex_matrices_by_their_parts():
+    A, B = (torch.complex(gaussian(2, 3, 4, seed=s), gaussian(2, 3, 4, seed=s + 1)) for s in (0, 2))
+    torch.testing.assert_close(adjoint(A).resolve_conj(), A.conj().mT.resolve_conj())
+    # Also of a conjugate not yet taken, whose parts torch refuses to show.
+    inner = (real_entries(A.conj()) * real_entries(B)).sum(dim=(-2, -1))
+    torch.testing.assert_close(inner, (A * B).sum(dim=(-2, -1)).real)
+    assert not resolved(adjoint(A)).is_conj()
+    norm = frobenius_norm(A)
+    assert norm.dtype == F64
+    torch.testing.assert_close(norm[:, 0, 0], torch.linalg.matrix_norm(A))
+    # By the smallest number, whose reciprocal is infinite.
+    tiny = torch.full((2, 1, 1), 5e-324, dtype=F64)
+    torch.testing.assert_close(
+        quotient(A.conj() * tiny, tiny), torch.complex(A.real.round(), -A.imag.round())
+    )
 
 
 def test_parts_are_views():

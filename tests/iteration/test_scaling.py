@@ -27,6 +27,12 @@ def test_magnitude_of_the_largest_number_is_finite(dtype):
     assert largest / 2 <= scale.item() <= largest
 
 
+def test_magnitude_of_complex_entries_is_that_of_the_larger_part():
+    A = torch.tensor([[[3.0 + 1.0j, 2.0 - 9.0j]], [[3e38 + 3e38j, 0.0]]], dtype=torch.complex64)
+    assert magnitude(A).dtype == torch.float32
+    assert magnitude(A).flatten().tolist() == [8.0, 2.0**127]
+
+
 def test_magnitude_of_zero_is_zero():
     assert (magnitude(torch.zeros(2, 3, 3)) == 0).all()
     assert (nonzero(magnitude(torch.zeros(2, 3, 3))) == 1).all()

@@ -7,7 +7,7 @@ For x = 1 - r in [0, 1], r the eigenvalues of R, and B blocks of the probe,
 for polynomials f of degree ≤ l. For any other f it is the mean of the polynomial that agrees with f at the
 nodes, among them 0 and 1, where the spectrum of a singular matrix and a converged one lie. The weights come
 from moments of Chebyshev polynomials, which are at most one: no powers of R have to be subtracted from each
-other, and half precision suffices. R is to be symmetric.
+other, and half precision suffices. R is to be symmetric (Hermitian).
 """
 
 from math import pi
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..._iteration import labels
 from ..._iteration.constants import kept_tensor, small_tensor
+from ..._iteration.linear_algebra import real_entries
 from ..._iteration.precision import is_half
 from ..._iteration.probe import Probe
 
@@ -67,13 +68,16 @@ def chebyshev(count: int, matrix: torch.dtype, dtype: torch.dtype, device: torch
 
 
 def moments_of(probe: Probe, to_chebyshev: Tensor, blocks: int) -> Tensor:
-    """⟨S T_i, S T_j⟩, flat, `[b, B²]`: nq times what the quadrature is normalised to."""
+    """⟨S T_i, S T_j⟩, flat, `[b, B²]`: nq times what the quadrature is normalised to.
+
+    Of complex blocks the real parts: R is Hermitian, so that the traces they estimate are real.
+    """
     R = probe.basis.residual
     b = R.shape[0]
-    pairs = probe.pairs(blocks // 2, *_recurrence(R.dtype))
+    pairs = [real_entries(pair) for pair in probe.pairs(blocks // 2, *_recurrence(R.dtype))]
     with labels.phase("moments"):
         # Sizes in full: -1 has no meaning in an empty batch.
-        length = pairs[0].shape[1] // 2 * R.shape[-1]
+        length = pairs[0].shape[1] // 2 * pairs[0].shape[2]
         Z = torch.cat([pair.reshape(b, 2, length) for pair in pairs], dim=1).to(to_chebyshev.dtype)
         V = torch.bmm(to_chebyshev.expand(b, -1, -1), Z)
         return torch.bmm(V, V.transpose(1, 2)).reshape(b, blocks * blocks)
