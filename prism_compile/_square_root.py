@@ -1,7 +1,7 @@
 """Square root and inverse square root of symmetric (semi)definite matrices."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -20,8 +20,8 @@ from ._iteration.scaling import nonzero
 class CoupledState(NamedTuple):
     """X → (A/c)^(1/2) and Y → (A/c)^(-1/2); None stands for the identity, or for one not wanted."""
 
-    X: Tensor | None
-    Y: Tensor | None
+    X: Any
+    Y: Any
 
 
 class CoupledForm(Form):

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ def _schema_argument(parameter: inspect.Parameter) -> str:
     return f"{_TYPES[parameter.annotation]} {parameter.name}{default}"
 
 
-def schema_of(function: Callable) -> tuple[str, type]:
+def schema_of(function: Callable[..., Any]) -> tuple[str, type[Any]]:
     """The op's schema from a function's signature, without `history`, and the type of its result."""
     signature = inspect.signature(function)
     parameters = [p for p in signature.parameters.values() if p.name != "history"]
@@ -44,22 +44,22 @@ def schema_of(function: Callable) -> tuple[str, type]:
     return f"{function.__name__}({', '.join(words)}) -> {returns}", result
 
 
-def _vmap_rule(name: str, result: type) -> Callable:
+def _vmap_rule(name: str, result: type[Any]) -> Callable[..., Any]:
     """The ops are batched: a mapped dimension is one more leading dimension."""
 
-    def rule(info, in_dims, A: Tensor, *arguments, **options):
+    def rule(info: Any, in_dims: tuple[int, ...], A: Tensor, *arguments: Any, **options: Any) -> Any:
         mapped = getattr(torch.ops.prism, name)(A.movedim(in_dims[0], 0), *arguments, **options)
         return mapped, 0 if result is Tensor else (0,) * len(result._fields)
 
     return rule
 
 
-def _implementation(function: Callable, symbolic: Callable | None) -> Callable:
+def _implementation(function: Function, symbolic: Callable[..., Any] | None) -> Callable[..., Any]:
     """The function behind its front, which would only call the op again."""
     name = function.__name__
 
     @wraps(function)
-    def run(A: Tensor, *arguments, **options):
+    def run(A: Tensor, *arguments: Any, **options: Any) -> Any:
         _key_compile_cache()
         # Inside an op torch.func finds no kernel for a custom autograd function.
         if options.get("gradient") == "dual" and torch._C._are_functorch_transforms_active():
@@ -75,7 +75,7 @@ def _implementation(function: Callable, symbolic: Callable | None) -> Callable:
     return run
 
 
-def exported_as_op(symbolic: Callable | None = None) -> Callable[[Function], Function]:
+def exported_as_op(symbolic: Callable[..., Any] | None = None) -> Callable[[Function], Function]:
     """Register a function of a matrix A as the op of its name, and have `torch.export` record calls as that.
 
     Everything else, `torch.compile` included, runs the function itself: traced through, its real body is
@@ -94,7 +94,7 @@ def exported_as_op(symbolic: Callable | None = None) -> Callable[[Function], Fun
         NAMES.append(name)
 
         @wraps(function)
-        def front(*arguments, **options):
+        def front(*arguments: Any, **options: Any) -> Any:
             if torch.compiler.is_exporting() and not options.get("history", False):
                 options.pop("history", None)
                 result = getattr(torch.ops.prism, name)(*arguments, **options)
@@ -102,7 +102,7 @@ def exported_as_op(symbolic: Callable | None = None) -> Callable[[Function], Fun
             with label(name):
                 return function(*arguments, **options)
 
-        return front
+        return cast(Function, front)
 
     return decorate
 
@@ -131,7 +131,7 @@ for _result in (History, PolarFactors, SqrtPair):
     pytree._register_namedtuple(_result, serialized_type_name=f"prism_compile.{_result.__name__}")
 
 
-def keep_ops(*names: str) -> dict:
+def keep_ops(*names: str) -> dict[torch._ops.OperatorBase, Callable[..., Any]]:
     """A decomposition table that keeps `prism` ops whole: for `ExportedProgram.run_decompositions`.
 
     Args:

@@ -51,7 +51,7 @@ def default_rule(degree: int) -> str:
     return "adaptive" if degree == 2 else "prism"
 
 
-def check_rule(rule: object, p: int, degree: int) -> Rule:
+def check_rule(rule: str, p: int, degree: int) -> Rule:
     """The rule of that name, if it serves this p and degree."""
     check_name("rule", rule, tuple(RULES))
     found = RULES[rule]

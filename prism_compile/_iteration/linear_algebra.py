@@ -32,7 +32,8 @@ def identity_like(A: Tensor) -> Tensor:
 def frobenius_norm(A: Tensor) -> Tensor:
     """‖A‖_F of each matrix, `[b, 1, 1]`, accumulated in at least float32; a constant to derivatives."""
     dtype = accumulation_dtype(A.dtype)
-    return torch.linalg.vector_norm(A.detach(), dim=(-2, -1), keepdim=True, dtype=dtype)
+    norm: Tensor = torch.linalg.vector_norm(A.detach(), dim=(-2, -1), keepdim=True, dtype=dtype)
+    return norm
 
 
 def rms_norm(residual: Tensor) -> Tensor:
@@ -48,7 +49,8 @@ def parts_of(x: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:
     size that an offset is a multiple of.
     """
     if not _is_draft(x):
-        return x.split(sizes, dim)
+        parts: tuple[Tensor, ...] = x.split(sizes, dim)
+        return parts
     ends = list(accumulate(sizes))
     ranges = [torch.arange(end - size, end, device=x.device) for size, end in zip(sizes, ends)]
     return tuple(x.index_select(dim, index) for index in ranges)

@@ -16,7 +16,7 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if is_half(dtype) else dtype
 
 
-def without_autocast(A: Tensor) -> contextlib.AbstractContextManager:
+def without_autocast(A: Tensor) -> contextlib.AbstractContextManager[object]:
     """Autocast would round the inner products to half precision, and with them the fit."""
     device = A.device.type
     # The meta device has no autocast to ask for, and asking whether it has would leave a node in the graph.

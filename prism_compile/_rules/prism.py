@@ -105,6 +105,7 @@ def loss_polynomial(blocks: list[Tensor], p: int, degree: int) -> list[Tensor]:
                 half = responses[order // 2] * 0.5
                 square = half, responses[order // 2]
                 term = torch.mul(*square) if term is None else torch.addcmul(term, *square)
+            assert term is not None
             coefficients.append(term.sum(dim=(-2, -1), keepdim=True))
     return coefficients
 
@@ -115,6 +116,7 @@ def _horner(coefficients: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     for coefficient in reversed(coefficients[:-1]):
         derivative = value if derivative is None else torch.addcmul(value, derivative, x)
         value = torch.addcmul(coefficient, value, x)
+    assert derivative is not None
     return value, derivative
 
 
@@ -157,6 +159,7 @@ class PrismRule(Rule):
     def coefficients(
         self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
     ) -> tuple[Coefficients, Any]:
+        assert probe is not None
         blocks = probe.powers(info.degree * info.p + 2)
         return self.complete(info, fit_coefficient(blocks, info.p, info.degree)), None
 
@@ -165,7 +168,7 @@ class PrismRule(Rule):
 
     def growth(self, info: StepInfo) -> float:
         highest = taylor_coefficients(info.p, info.degree)[info.degree] + free_width(info.p, info.degree)
-        return sum(completed(info, highest))
+        return sum(map(float, completed(info, highest)))
 
 
 RULE = PrismRule("prism", "Yang et al., arXiv 2601.22137")

@@ -14,7 +14,7 @@ folder with a class and one row in `RULES`. What it may override:
 | `complete`     | the same from those alone that depend on A, `free_count` in number            |
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -80,7 +80,7 @@ class Rule:
 
     def growth(self, info: StepInfo) -> float:
         """The most by which a step can enlarge a vanishing singular value: the largest possible g(1)."""
-        return sum(self.complete(info))
+        return sum(map(float, self.complete(info)))
 
     def gram_error(self) -> float:
         """The largest error relative to σ_max² that propagating a Gram matrix may cause."""
@@ -91,7 +91,7 @@ class Rule:
 class FrozenRule(Rule):
     """Another rule with the coefficients that it chose in an earlier run."""
 
-    rule: Rule | None = None
+    rule: Rule = field(kw_only=True)
     chosen: tuple[Coefficients, ...] = ()
 
     def shift(self, degree: int) -> float | None:

@@ -1,5 +1,7 @@
 """Checks of Shampoo's options."""
 
+from typing import Any
+
 from torch import Tensor
 
 from .._interface.options import check_integer, check_name
@@ -15,7 +17,7 @@ def _check_number(name: str, value: object, lowest: float, *, open_below: bool =
         raise ValueError(f"{name} must be finite and {allowed}, got {value}")
 
 
-def check_group(group: dict) -> None:
+def check_group(group: dict[str, Any]) -> None:
     """Refuse settings and parameters that the method is not defined for."""
     if isinstance(group["lr"], Tensor):
         if group["lr"].numel() != 1:

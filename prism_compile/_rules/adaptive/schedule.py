@@ -1,6 +1,6 @@
 """What each step of a run counts: whether it looks ahead, to what, and what it forbids."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -75,7 +75,9 @@ def _limits(dtype: torch.dtype, squared: bool) -> tuple[int, int]:
 
 # Plain tuples, for Dynamo hands named ones over as it pleases.
 @traced_constant
-def kinds_of(steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted) -> tuple[tuple, ...]:
+def kinds_of(
+    steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted
+) -> tuple[tuple[Any, ...], ...]:
     """The `StepKind` of each step of a run."""
     info = StepInfo(0, steps, p, 2, dtype, squared)
     return tuple(tuple(_kind(info, step, fitted)) for step in range(steps))
