@@ -97,7 +97,7 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return make(*arguments)
         return torch.ops.aten.lift_fresh(getattr(_TABLES, name_of(*arguments))())
 
-    get.make = make  # type: ignore[attr-defined]  # for tests
+    get.make = make  # type: ignore[attr-defined]  # for tools
     return get
 
 
