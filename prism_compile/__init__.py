@@ -2,7 +2,7 @@
 
 Each part may import its own modules and the parts below it:
 
-    optim                                         optimizers, users of what this package exports
+    optim                                         optimizers, users of what this package exports; lazy
     _polar  _sign  _square_root  _inverse_root    a function each: its form, start, signature, docstring
     _inverse
     _planning                                     how many steps a call takes
@@ -20,6 +20,7 @@ from ._polar import polar, polar_factors
 from ._sign import signm
 from ._square_root import inv_sqrtm, sqrtm, sqrtm_pair
 
+__version__ = "0.1.0"
 __all__ = [
     "History",
     "PolarFactors",
@@ -35,3 +36,16 @@ __all__ = [
     "sqrtm_pair",
     "steps_for",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`prism_compile.optim`, imported when it is first asked for."""
+    if name == "optim":
+        import importlib
+
+        return importlib.import_module(f"{__name__}.optim")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "optim"})

@@ -1,7 +1,7 @@
 """Inverse p-th root of symmetric or Hermitian definite matrices."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from ._planning import planned_steps
 class RootState(NamedTuple):
     """X → (A/c)^(-1/p) and M = XᵖA/c → I; X None stands for the identity."""
 
-    X: Tensor | None
+    X: Any
     M: Tensor
 
 

@@ -62,7 +62,7 @@ class SpectrumForm(Form):
 
     def __init__(self, p: int, squared: bool = False):
         self.p = p
-        self.squared = squared
+        self.squared = squared  # type: ignore[misc]  # of its class in the other forms
 
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         return A, torch.ones_like(A[..., :1])
@@ -241,9 +241,17 @@ def planned_steps(
     if steps is not None:
         other = "tol" if condition is None else "condition" if tol is None else "tol and condition"
         raise ValueError(f"steps must be None where {other} is given, got steps={steps!r}")
-    for name, value, other in (("condition", condition, "tol"), ("tol", tol, "condition")):
-        if value is None:
-            raise ValueError(f"{name} must be given where {other} is, got None")
-    rule = default_rule(check_degree(degree)) if rule is None else rule
-    options = {"degree": degree, "rule": rule, "scaling": scaling, "newton_steps": newton_steps}
-    return steps_for(function, condition=condition, tol=tol, p=p, **options)
+    if condition is None:
+        raise ValueError("condition must be given where tol is, got None")
+    if tol is None:
+        raise ValueError("tol must be given where condition is, got None")
+    return steps_for(
+        function,
+        condition=condition,
+        tol=tol,
+        p=p,
+        degree=degree,
+        rule=default_rule(check_degree(degree)) if rule is None else rule,
+        scaling=scaling,
+        newton_steps=newton_steps,
+    )

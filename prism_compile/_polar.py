@@ -1,7 +1,7 @@
 """Polar factor and polar decomposition."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -140,7 +140,7 @@ def _factors(A: Tensor, U: Tensor, side: str) -> PolarFactors:
     return PolarFactors(U, H / 2 + adjoint(H) / 2)
 
 
-def _for_any_size(A: Tensor, options: dict) -> dict:
+def _for_any_size(A: Tensor, options: dict[str, Any]) -> dict[str, Any]:
     """Make a graph of symbolic sizes right for every size that it accepts.
 
     The iteration works on the smaller side, which such a graph has fixed: the orientation is asserted at run

@@ -1,7 +1,7 @@
 """Square root and inverse square root of symmetric or Hermitian (semi)definite matrices."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,8 +23,8 @@ from ._planning import planned_steps
 class CoupledState(NamedTuple):
     """X → (A/c)^(1/2) and Y → (A/c)^(-1/2); None stands for the identity, or for one not wanted."""
 
-    X: Tensor | None
-    Y: Tensor | None
+    X: Any
+    Y: Any
 
 
 class CoupledForm(Form):
@@ -80,13 +80,13 @@ class CoupledForm(Form):
 
     def last_residual(self, A: Tensor, bound: Tensor, state: CoupledState, identity: Tensor) -> Tensor:
         M, identity = measured(A) / nonzero(bound), measured(identity)
-        X, Y = (None if root is None else measured(root) for root in state)
-        residuals = []
+        Y, residuals = measured(state.Y), []
         if "inv_sqrt" in self.wants:
             residuals.append(rms_norm(identity_minus(identity, torch.bmm(Y, M), Y)))
-        else:
-            residuals.append(rms_norm(identity_minus(identity, Y, X)))
         if "sqrt" in self.wants:
+            X = measured(state.X)
+            if "inv_sqrt" not in self.wants:
+                residuals.append(rms_norm(identity_minus(identity, Y, X)))
             residuals.append(relative_norm(torch.baddbmm(M, X, X, alpha=-1), M))
         # Unlike a comparison, the maximum keeps NaN.
         return torch.stack(residuals).amax(0)

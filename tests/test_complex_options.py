@@ -9,7 +9,7 @@ from .matrices import gaussian, generator
 
 N = 12
 EPS = torch.finfo(torch.float64).eps
-# Of roots and factors of condition below 1e4: rounding of a dozen products of n terms, enlarged by the condition.
+# Of roots and factors of condition below 1e4: rounding of a dozen products of n terms, enlarged by that.
 BOUND = 1e3 * N * EPS
 
 

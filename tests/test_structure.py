@@ -57,7 +57,8 @@ def test_every_module_has_a_layer():
     assert all(exists(name) for path in MODULES for name in imported(path))
     assert ("_rules",) in imported(PACKAGE / "_interface" / "options.py")
     assert ("_iteration", "labels") in imported(PACKAGE / "_iteration" / "loop.py")
-    assert ("_polar",) in imported(PACKAGE / "optim" / "_orthogonalise.py")
+    assert ("__init__",) in imported(PACKAGE / "optim" / "_orthogonalise.py")
+    assert ("_iteration", "scaling") in imported(PACKAGE / "optim" / "_orthogonalise.py")
 
 
 def test_every_folder_is_a_package():

@@ -11,6 +11,7 @@ the forward pass but A and those coefficients.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from .._rules import frozen, mixture
 from .options import Options
 from .results import History
 
+Solve = Callable[[Tensor, Options], tuple[tuple[Tensor, ...], Record]]
+
 
 def _per_step(free: Sequence[Tensor], options: Options, dtype: torch.dtype) -> list[Coefficients]:
     """All coefficients of each step, from the flat list of those that depend on A."""
@@ -34,12 +37,15 @@ def _per_step(free: Sequence[Tensor], options: Options, dtype: torch.dtype) -> l
     ]
 
 
-def _push(solve: Callable, options: Options, A: Tensor, free: Sequence[Tensor], direction: Tensor) -> tuple:
+def _push(
+    solve: Solve, options: Options, A: Tensor, free: Sequence[Tensor], direction: Tensor
+) -> tuple[Tensor, ...]:
     """Df(A)[direction] of each result, with the coefficients of an earlier run."""
     rule = frozen(options.rule, _per_step(free, options, A.dtype), options.newton_steps)
     again = options._replace(rule=rule, history=False)
     with without_autocast(A):
-        return torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
+        pushed: tuple[Tensor, ...] = torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
+        return pushed
 
 
 def _after(A: Tensor, direction: Tensor) -> Tensor:
@@ -70,12 +76,12 @@ class _DualGradient(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(A: Tensor, solve: Callable, options: Options, square: bool) -> tuple[Tensor, ...]:
+    def forward(A: Tensor, solve: Solve, options: Options, square: bool) -> tuple[Tensor, ...]:
         results, record = solve(A, options)
         return (*results, *_free(record), *record.history)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         A, ctx.solve, ctx.options, ctx.square = inputs
         results, free, _ = _parts(output, ctx.options)
         ctx.results, ctx.constants = len(results), len(output) - len(results)
@@ -84,7 +90,7 @@ class _DualGradient(torch.autograd.Function):
         ctx.save_for_forward(A, *free)
 
     @staticmethod
-    def backward(ctx, *gradients):
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         A, *free = ctx.saved_tensors
         total = None
         for index, gradient in enumerate(gradients[: ctx.results]):
@@ -100,7 +106,7 @@ class _DualGradientBothModes(_DualGradient):
     """The same with forward-mode derivatives, which Dynamo refuses to trace: for eager calls."""
 
     @staticmethod
-    def jvp(ctx, tangent, *_):
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         A, *free = ctx.saved_tensors
         pushed = _push(ctx.solve, ctx.options, A, free, tangent)
         return (*pushed, *[None] * ctx.constants)
@@ -116,12 +122,13 @@ def _parts(outputs: tuple[Tensor, ...], options: Options) -> tuple[tuple[Tensor,
 
 
 def solve_with_dual_gradient(
-    solve: Callable, A: Tensor, options: Options, square: bool
+    solve: Solve, A: Tensor, options: Options, square: bool
 ) -> tuple[tuple[Tensor, ...], Record]:
     """`solve(A, options)`, differentiated by running it again.
 
     solve: returns a tuple of tensors and a Record; square: whether its backward pass takes adjoints.
     """
     function = _DualGradient if torch.compiler.is_compiling() else _DualGradientBothModes
-    results, free, history = _parts(function.apply(A, solve, options, square), options)
+    outputs = function.apply(A, solve, options, square)  # type: ignore[no-untyped-call]  # torch's
+    results, free, history = _parts(outputs, options)
     return results, Record(_per_step(free, options, A.dtype), history)

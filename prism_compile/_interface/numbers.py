@@ -2,6 +2,7 @@
 
 from numbers import Integral, Real
 from operator import index
+from typing import Any
 
 import numpy
 import torch
@@ -17,7 +18,7 @@ def plain(value: object) -> object:
     return value.item() if isinstance(value, numpy.generic) else value
 
 
-def plain_call(arguments: tuple, options: dict) -> tuple[tuple, dict]:
+def plain_call(arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a call with numpy's numbers as Python's."""
     return tuple(map(plain, arguments)), {name: plain(value) for name, value in options.items()}
 

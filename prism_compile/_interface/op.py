@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from .results import History, PolarFactors, SqrtPair
 LIBRARY = torch.library.Library("prism", "DEF")
 NAMES: list[str] = []
 
-_TYPES = {Tensor: "Tensor", int: "int", float: "float", str: "str"}
+_TYPES: dict[object, str] = {Tensor: "Tensor", int: "int", float: "float", str: "str"}
 _TYPES |= {int | None: "int?", float | None: "float?", str | None: "str?", RuleLike: "str?"}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,7 +36,7 @@ def _schema_argument(parameter: inspect.Parameter) -> str:
     return f"{_TYPES[parameter.annotation]} {parameter.name}{default}{table}"
 
 
-def schema_of(function: Callable) -> tuple[str, type]:
+def schema_of(function: Callable[..., Any]) -> tuple[str, type[Any]]:
     """The op's schema from a function's signature, without `history`, and the type of its result."""
     signature = inspect.signature(function)
     parameters = [p for p in signature.parameters.values() if p.name != "history"]
@@ -49,7 +49,7 @@ def schema_of(function: Callable) -> tuple[str, type]:
     return f"{function.__name__}({', '.join(words)}) -> {returns}", result
 
 
-def _with_table(options: dict, default: str | None) -> dict:
+def _with_table(options: dict[str, Any], default: str | None) -> dict[str, Any]:
     """An op's options as the function's: the numbers of `table` are the rows of a rule."""
     table = options.pop("table", None)
     if table is None:
@@ -61,7 +61,7 @@ def _with_table(options: dict, default: str | None) -> dict:
     return {**options, "rule": [table[k : k + 3] for k in range(0, len(table), 3)]}
 
 
-def _for_op(options: dict) -> dict:
+def _for_op(options: dict[str, Any]) -> dict[str, Any]:
     """The other way about."""
     if isinstance(options.get("rule"), (str, type(None))):
         return options
@@ -69,23 +69,23 @@ def _for_op(options: dict) -> dict:
     return {**rest, "table": [number for row in check_table(options["rule"]) for number in row]}
 
 
-def _vmap_rule(name: str, result: type) -> Callable:
+def _vmap_rule(name: str, result: type[Any]) -> Callable[..., Any]:
     """The ops are batched: a mapped dimension is one more leading dimension."""
 
-    def rule(info, in_dims, A: Tensor, *arguments, **options):
+    def rule(info: Any, in_dims: tuple[int, ...], A: Tensor, *arguments: Any, **options: Any) -> Any:
         mapped = getattr(torch.ops.prism, name)(A.movedim(in_dims[0], 0), *arguments, **options)
         return mapped, 0 if result is Tensor else (0,) * len(result._fields)
 
     return rule
 
 
-def _implementation(function: Callable, symbolic: Callable | None) -> Callable:
+def _implementation(function: Function, symbolic: Callable[..., Any] | None) -> Callable[..., Any]:
     """The function behind its front, which would only call the op again."""
     name = function.__name__
     default = inspect.signature(function).parameters["rule"].default
 
     @wraps(function)
-    def run(A: Tensor, *arguments, **options):
+    def run(A: Tensor, *arguments: Any, **options: Any) -> Any:
         _key_compile_cache()
         options = _with_table(options, default)
         # Inside an op torch.func finds no kernel for a custom autograd function.
@@ -102,7 +102,7 @@ def _implementation(function: Callable, symbolic: Callable | None) -> Callable:
     return run
 
 
-def exported_as_op(symbolic: Callable | None = None) -> Callable[[Function], Function]:
+def exported_as_op(symbolic: Callable[..., Any] | None = None) -> Callable[[Function], Function]:
     """Register a function of a matrix A as the op of its name, and have `torch.export` record calls as that.
 
     Everything else, `torch.compile` included, runs the function itself: traced through, its real body is
@@ -121,7 +121,7 @@ def exported_as_op(symbolic: Callable | None = None) -> Callable[[Function], Fun
         NAMES.append(name)
 
         @wraps(function)
-        def front(*arguments, **options):
+        def front(*arguments: Any, **options: Any) -> Any:
             # Here and not where they are checked: where reading breaks the graph, no label is open.
             arguments, options = plain_call(arguments, options)
             if torch.compiler.is_exporting() and not options.get("history", False):
@@ -131,7 +131,7 @@ def exported_as_op(symbolic: Callable | None = None) -> Callable[[Function], Fun
             with label(name):
                 return function(*arguments, **options)
 
-        return front
+        return cast(Function, front)
 
     return decorate
 
@@ -160,7 +160,7 @@ for _result in (History, PolarFactors, SqrtPair):
     pytree._register_namedtuple(_result, serialized_type_name=f"prism_compile.{_result.__name__}")
 
 
-def keep_ops(*names: str) -> dict:
+def keep_ops(*names: str) -> dict[torch._ops.OperatorBase, Callable[..., Any]]:
     """A decomposition table that keeps `prism` ops whole: for `ExportedProgram.run_decompositions`.
 
     Args:

@@ -1,6 +1,6 @@
 """The shared options, checked once and carried as one immutable value."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy
@@ -46,9 +46,10 @@ def check_degree(degree: object) -> int:
     return degree
 
 
-def check_name(name: str, value: object, allowed: tuple[str, ...]) -> None:
+def check_name(name: str, value: object, allowed: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
 
 
 def default_rule(degree: int) -> str:
@@ -56,14 +57,15 @@ def default_rule(degree: int) -> str:
     return "adaptive" if degree == 2 else "prism"
 
 
-def check_table(rows: Sequence, name: str = "rule") -> tuple[Row, ...]:
+def check_table(rows: Iterable[Sequence[object]], name: str = "rule") -> tuple[Row, ...]:
     """The rows (a, b, c) of a table x ← a x + b x³ + c x⁵, as a tuple of tuples of Python's numbers."""
     allowed = f"{name} must have three finite numbers (a, b, c) a row"
-    table = []
+    table: list[Row] = []
     for row in rows:
         if not isinstance(row, (tuple, list, numpy.ndarray)) or len(row) != 3:
             raise ValueError(f"{allowed}, got the row {row!r}")
-        numbers = tuple(fixed(float(check_number(f"each number of {name}", number))) for number in row)
+        a, b, c = (fixed(float(check_number(f"each number of {name}", number))) for number in row)
+        numbers = (a, b, c)
         if not all(abs(number) < float("inf") for number in numbers):
             raise ValueError(f"{allowed}, got {numbers}")
         table.append(numbers)
@@ -75,10 +77,10 @@ def check_table(rows: Sequence, name: str = "rule") -> tuple[Row, ...]:
 def check_rule(rule: object, p: int, degree: int) -> Rule:
     """The rule of that name, or of a table's rows, if it serves this p and degree."""
     if isinstance(rule, (tuple, list, numpy.ndarray)):
-        rule = custom_name(check_table(rule))
+        name = custom_name(check_table(rule))
     else:
-        check_name("rule", rule, tuple(RULES))
-    found = rule_named(rule)
+        name = check_name("rule", rule, tuple(RULES))
+    found = rule_named(name)
     if found.orders is not None and p not in found.orders:
         serving = tuple(name for name, r in RULES.items() if r.orders is None or p in r.orders)
         raise ValueError(
@@ -92,9 +94,7 @@ def check_rule(rule: object, p: int, degree: int) -> Rule:
 
 def scaling_of(rule: Rule, scaling: object) -> str:
     """The scaling, None being that of the rule's source."""
-    scaling = rule.scaling if scaling is None else scaling
-    check_name("scaling", scaling, SCALINGS)
-    return scaling
+    return check_name("scaling", rule.scaling if scaling is None else scaling, SCALINGS)
 
 
 def options_for(

@@ -1,7 +1,7 @@
 """From a caller's tensor to an iteration's `[b, m, n]` batch and back."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from torch import Tensor
 
@@ -12,6 +12,34 @@ from .._iteration.precision import at_least_float32, without_autocast
 from .gradient import solve_with_dual_gradient
 from .options import Options
 from .results import History
+
+Result = TypeVar("Result")
+
+
+@overload
+def run_on_batch(
+    form_for: Callable[[Tensor, Options], Form],
+    A: Tensor,
+    options: Options,
+    *,
+    prepare: Callable[[Tensor], Tensor] | None = None,
+    finish: None = None,
+    half_native: bool = False,
+    square: bool = True,
+) -> Tensor | tuple[Tensor, History]: ...
+
+
+@overload
+def run_on_batch(
+    form_for: Callable[[Tensor, Options], Form],
+    A: Tensor,
+    options: Options,
+    *,
+    prepare: Callable[[Tensor], Tensor] | None = None,
+    finish: Callable[..., Result],
+    half_native: bool = False,
+    square: bool = True,
+) -> Result | tuple[Result, History]: ...
 
 
 def run_on_batch(

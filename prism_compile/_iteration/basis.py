@@ -91,7 +91,8 @@ def polynomial_of(
     """The polynomial of a step, with its matrix W formed; quadratic: `quadratic_of` in the form's algebra."""
     identity, R, Q = basis
     g0, g1, g2 = coefficients
-    if Q is None and not isinstance(g1, Tensor) and not isinstance(g2, Tensor) and g2 != 0:
+    tensors = isinstance(g1, Tensor) or isinstance(g2, Tensor)
+    if Q is None and not tensors and not isinstance(g0, Tensor) and g2 != 0:
         # One product without a pass over R², and rounded once.
         return Polynomial(step, identity, R, g0, quadratic(R, g1, g2))
     terms = [(g1, R)] + ([] if Q is None else [(g2, Q)])

@@ -23,11 +23,11 @@ def traced_constant(function: Callable[..., Result]) -> Callable[..., Result]:
 
     # Dynamo looks through a cache object; it needs a plain function to mark.
     @wraps(function)
-    def call(*arguments):
+    def call(*arguments: Any) -> Result:
         return cached(*arguments)
 
     # The mark of torch.compiler.assume_constant_result, which would import all of Dynamo with this package.
-    call._dynamo_marked_constant = True
+    call._dynamo_marked_constant = True  # type: ignore[attr-defined]  # Dynamo's own
     return call
 
 
@@ -58,7 +58,7 @@ def _returning(tensor: Tensor, name: str) -> Callable[[], Tensor]:
 
     # Dynamo calls the tensors of a graph by the names of the code that returned them.
     own = FunctionType(table.__code__.replace(co_name=name), {}, name, None, table.__closure__)
-    own._dynamo_marked_constant = True
+    own._dynamo_marked_constant = True  # type: ignore[attr-defined]  # Dynamo's own
     return own
 
 
@@ -70,7 +70,7 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """
 
     @traced_constant
-    def name_of(*arguments) -> str:
+    def name_of(*arguments: Any) -> str:
         # The same in every process, for it becomes part of the compile cache's key.
         words = "_".join((make.__module__, make.__name__, *map(str, arguments)))
         name = f"{make.__name__}_{hashlib.sha256(words.encode()).hexdigest()[:16]}"
@@ -84,19 +84,20 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
                 stack.enter_context(temporarily_clear_interpreter_stack())
             table = make(*arguments)
         # The marks of torch._dynamo.mark_static: a graph of dynamic sizes must not make symbols of these.
-        table._dynamo_static_indices, table._has_dynamo_dim_marking = set(range(table.ndim)), True
+        table._dynamo_static_indices = set(range(table.ndim))  # type: ignore[attr-defined]  # Dynamo's own
+        table._has_dynamo_dim_marking = True  # type: ignore[attr-defined]  # Dynamo's own
         setattr(_TABLES, name, _returning(table, name))
         return name
 
     @wraps(make)
-    def get(like: Tensor, *arguments) -> Tensor:
+    def get(like: Tensor, *arguments: Any) -> Any:
         if torch.compiler.is_dynamo_compiling() or not _is_traced(like):
             return getattr(_TABLES, name_of(*arguments))()
         if _constants_are_lost(like):
             return make(*arguments)
         return torch.ops.aten.lift_fresh(getattr(_TABLES, name_of(*arguments))())
 
-    get.make = make
+    get.make = make  # type: ignore[attr-defined]  # for tools
     return get
 
 

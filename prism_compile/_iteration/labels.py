@@ -12,23 +12,23 @@ from torch.fx.traceback import annotate
 PHASES = ("scaling", "inverse", "residual", "sketch", "moments", "fit", "update")
 
 
-def _label(key: str, value: object, name: str) -> AbstractContextManager:
+def _label(key: str, value: object, name: str) -> AbstractContextManager[object]:
     if torch.compiler.is_compiling():
         return annotate({key: value})
     # Unlike `record_function` this is no op, so that it leaves nothing in a graph that is traced meanwhile.
     return torch._C._profiler._RecordFunctionFast(f"prism::{name}")
 
 
-def function(name: str) -> AbstractContextManager:
+def function(name: str) -> AbstractContextManager[object]:
     """The work of one of the library's functions."""
     return _label("prism", name, name)
 
 
-def step(index: int) -> AbstractContextManager:
+def step(index: int) -> AbstractContextManager[object]:
     """The work of one step, counted from 0."""
     return _label("prism_step", index, f"step {index}")
 
 
-def phase(name: str) -> AbstractContextManager:
+def phase(name: str) -> AbstractContextManager[object]:
     """The work of one of `PHASES`."""
     return _label("prism_phase", name, name)

@@ -44,6 +44,7 @@ def identity_minus(identity: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 def inverse(A: Tensor) -> Tensor:
     """A⁻¹ of each matrix, NaN of a singular one; that it is singular is not read back from the device."""
+    found: Tensor
     found, failed = torch.linalg.inv_ex(A)
     return found.masked_fill((failed != 0)[..., None, None], float("nan"))
 
@@ -67,7 +68,8 @@ def identity_like(A: Tensor) -> Tensor:
 def frobenius_norm(A: Tensor) -> Tensor:
     """‖A‖_F of each matrix, `[b, 1, 1]`, accumulated in at least float32; a constant to derivatives."""
     dtype = accumulation_dtype(A.dtype)
-    return torch.linalg.vector_norm(real_entries(A.detach()), dim=(-2, -1), keepdim=True, dtype=dtype)
+    norm: Tensor = torch.linalg.vector_norm(real_entries(A.detach()), dim=(-2, -1), keepdim=True, dtype=dtype)
+    return norm
 
 
 def rms_norm(residual: Tensor) -> Tensor:
@@ -83,7 +85,8 @@ def parts_of(x: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:
     size that an offset is a multiple of.
     """
     if not _is_draft(x):
-        return x.split(sizes, dim)
+        parts: tuple[Tensor, ...] = x.split(sizes, dim)
+        return parts
     ends = list(accumulate(sizes))
     ranges = [torch.arange(end - size, end, device=x.device) for size, end in zip(sizes, ends)]
     return tuple(x.index_select(dim, index) for index in ranges)

@@ -63,15 +63,32 @@ class StepRule(Protocol):
 class RunOptions(Protocol):
     """What the loop asks of a call's options."""
 
-    p: int
-    steps: int
-    newton_steps: int
-    degree: int
-    rule: StepRule
-    scaling: str
-    sketch_size: int
-    seed: int
-    history: bool
+    @property
+    def p(self) -> int: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def newton_steps(self) -> int: ...
+
+    @property
+    def degree(self) -> int: ...
+
+    @property
+    def rule(self) -> StepRule: ...
+
+    @property
+    def scaling(self) -> str: ...
+
+    @property
+    def sketch_size(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def history(self) -> bool: ...
 
 
 class Record(NamedTuple):

@@ -31,10 +31,17 @@ class NewtonRule(Protocol):
 class NewtonOptions(Protocol):
     """What they ask of a call's options."""
 
-    steps: int
-    newton_steps: int
-    rule: NewtonRule
-    history: bool
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def newton_steps(self) -> int: ...
+
+    @property
+    def rule(self) -> NewtonRule: ...
+
+    @property
+    def history(self) -> bool: ...
 
 
 class Log(NamedTuple):
@@ -45,7 +52,9 @@ class Log(NamedTuple):
     polynomials: list[Coefficients]
 
 
-def _step(form: Form, state: Any, M: Tensor, identity: Tensor, R: Tensor, step: int, rule: NewtonRule):
+def _step(
+    form: Form, state: Any, M: Tensor, identity: Tensor, R: Tensor, step: int, rule: NewtonRule
+) -> tuple[Mixture, Coefficients, Tensor]:
     """The mixture of a step, its coefficients and the next M."""
     with labels.phase("inverse"):
         inverse = form.inverse(state, M)
@@ -59,6 +68,7 @@ def _step(form: Form, state: Any, M: Tensor, identity: Tensor, R: Tensor, step: 
         D = M_inverse + (M - 2 * identity) / nu / nu
         chosen = rule.newton(step, R.detach(), D.detach(), nu)
         alpha = chosen.g1
+        assert isinstance(alpha, Tensor)
     kept = 1 - alpha
     M = kept * kept * M + (2 * alpha * kept) * identity + (alpha * nu).square() * M_inverse
     return Mixture(identity, alpha, alpha * scale, inverse), chosen, M

@@ -39,7 +39,7 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return at_least_float32(real_dtype(dtype))
 
 
-def without_autocast(A: Tensor) -> contextlib.AbstractContextManager:
+def without_autocast(A: Tensor) -> contextlib.AbstractContextManager[object]:
     """Autocast would round the inner products to half precision, and with them the fit."""
     device = A.device.type
     # The meta device has no autocast to ask for, and asking whether it has would leave a node in the graph.

@@ -42,6 +42,7 @@ class Probe(ABC):
         with labels.phase("sketch"):
             pairs = [self.first_pair()]
             while len(pairs) < count:
+                assert self.basis.quadratic is not None
                 pairs.append(self.product(pairs[-1], self.basis.quadratic, c, d))
         return pairs
 

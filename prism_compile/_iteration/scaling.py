@@ -64,7 +64,7 @@ def scaled_basis(
     # belong to one spectrum, and a first step multiplies the difference by up to 20.
     scaled = M * shrink
     residual = identity - scaled
-    if shift is None:
+    if shift is None or squared is None:
         return Basis(identity, residual.to(M.dtype), None)
     # R² - shift·R, without the difference of the two where shift is one.
     quadratic = squared * (shrink * shrink) - scaled

@@ -12,6 +12,7 @@ def horner(coefficients: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     for coefficient in reversed(coefficients[:-1]):
         derivative = value if derivative is None else torch.addcmul(value, derivative, x)
         value = torch.addcmul(coefficient, value, x)
+    assert derivative is not None
     return value, derivative
 
 

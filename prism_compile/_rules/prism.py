@@ -106,6 +106,7 @@ def loss_polynomial(blocks: list[Tensor], p: int, degree: int) -> list[Tensor]:
                 half = responses[order // 2] * 0.5
                 square = half, responses[order // 2]
                 term = torch.mul(*square) if term is None else torch.addcmul(term, *square)
+            assert term is not None
             coefficients.append(term.sum(dim=(-2, -1), keepdim=True))
     return coefficients
 
@@ -144,6 +145,7 @@ class PrismRule(Rule):
     def coefficients(
         self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
     ) -> tuple[Coefficients, Any]:
+        assert probe is not None
         blocks = probe.powers(info.degree * info.p + 2)
         return self.complete(info, fit_coefficient(blocks, info.p, info.degree)), None
 
@@ -152,7 +154,7 @@ class PrismRule(Rule):
 
     def growth(self, info: StepInfo) -> float:
         highest = taylor_coefficients(info.p, info.degree)[info.degree] + free_width(info.p, info.degree)
-        return sum(completed(info, highest))
+        return sum(map(float, completed(info, highest)))
 
 
 RULE = PrismRule("prism", "Yang et al., arXiv 2601.22137")

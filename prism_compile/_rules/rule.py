@@ -15,7 +15,7 @@ folder with a class and one row in `RULES`. What it may override:
 | `newton`       | the coefficient of a step with an inverse, the same for all                   |
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -82,7 +82,7 @@ class Rule:
 
     def growth(self, info: StepInfo) -> float:
         """The most by which a step can enlarge a vanishing singular value: the largest possible g(1)."""
-        return sum(self.complete(info))
+        return sum(map(float, self.complete(info)))
 
     def gram_error(self) -> float:
         """The largest error relative to σ_max² that propagating a Gram matrix may cause."""
@@ -93,7 +93,7 @@ class Rule:
 class FrozenRule(Rule):
     """Another rule with the coefficients that it chose in an earlier run."""
 
-    rule: Rule | None = None
+    rule: Rule = field(kw_only=True)
     chosen: tuple[Coefficients, ...] = ()
     mixtures: tuple[Coefficients, ...] = ()
 

@@ -54,6 +54,7 @@ def custom_name(table: tuple[Row, ...]) -> str:
     return name
 
 
-def custom_rule(name: str) -> TableRule | None:
+def custom_rule(name: str) -> TableRule:
     """The rule of such a name."""
-    return getattr(_CUSTOM, name, None)
+    found: TableRule = getattr(_CUSTOM, name)
+    return found

@@ -8,6 +8,7 @@ sharded mesh dimension are gathered and solved by every process.
 
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -18,21 +19,28 @@ from ._matrices import Update
 from ._orthogonalise import Kind, Orthogonaliser, Source
 
 
+def _sharded(tensor: Tensor) -> DTensor:
+    """A tensor of a sharded parameter as what it is."""
+    return cast(DTensor, tensor)
+
+
 def _cut_dimension(update: Update) -> int | None:
     """The mesh dimension that a parameter is sharded over, where there is just one."""
-    placements = update.param.placements
+    placements = _sharded(update.param).placements
     cut = [i for i, placement in enumerate(placements) if not placement.is_replicate()]
-    plain = len(cut) == 1 and type(placements[cut[0]]) is Shard and update.grad.placements == placements
+    plain = (
+        len(cut) == 1 and type(placements[cut[0]]) is Shard and _sharded(update.grad).placements == placements
+    )
     return cut[0] if plain else None
 
 
 def _local(update: Update, count: int) -> Update:
     """The update of this process's shard alone, which holds `count` whole matrices."""
-    param = update.param.to_local()
+    param = _sharded(update.param).to_local()
     return update._replace(
         param=param,
-        grad=update.grad.to_local(),
-        buffer=update.buffer.to_local(),
+        grad=_sharded(update.grad).to_local(),
+        buffer=_sharded(update.buffer).to_local(),
         matrices=update.matrices._replace(shape=tuple(param.shape), count=count),
     )
 
@@ -42,9 +50,9 @@ class _Cut:
 
     def __init__(self, update: Update, mesh_dim: int):
         self.update = update
-        self.group = update.param.device_mesh.get_group(mesh_dim)
+        self.group = _sharded(update.param).device_mesh.get_group(mesh_dim)
         shape = tuple(update.param.shape)
-        self.dim = update.param.placements[mesh_dim].dim % len(shape)
+        self.dim = cast(Shard, _sharded(update.param).placements[mesh_dim]).dim % len(shape)
         world = self.group.size()
         self.widths = [Shard.local_shard_size_and_offset(shape[self.dim], world, r)[0] for r in range(world)]
         self.shapes = [(*shape[: self.dim], width, *shape[self.dim + 1 :]) for width in self.widths]
@@ -72,7 +80,7 @@ class _Cut:
 
 
 def _exchange(
-    outgoing: list[list[Tensor]], sizes: list[list[int]], like: Tensor, group
+    outgoing: list[list[Tensor]], sizes: list[list[int]], like: Tensor, group: dist.ProcessGroup
 ) -> list[list[Tensor]]:
     """Send `outgoing[r]` to process r; receive from each process r flat tensors of `sizes[r]`."""
     flat = [tensor for row in outgoing for tensor in row]
@@ -115,21 +123,24 @@ def _step_gathered(orthogonalise: Orthogonaliser, kind: Kind, updates: list[Upda
 
     def source(update: Update) -> Source:
         def write(slot: Tensor) -> None:
-            slot.copy_(update.matrices.read(update.direction().full_tensor()))
+            slot.copy_(update.matrices.read(_sharded(update.direction()).full_tensor()))
 
         return Source(update.matrices.count, write)
 
     for update, stack in zip(updates, orthogonalise(kind, map(source, updates))):
-        mesh = update.param.device_mesh
+        mesh = _sharded(update.param).device_mesh
         whole = DTensor.from_local(
             update.matrices.restore(stack), mesh, [Replicate()] * mesh.ndim, run_check=False
         )
-        local = whole.redistribute(mesh, update.param.placements).to_local()
+        local = whole.redistribute(mesh, _sharded(update.param).placements).to_local()
         _local(update, 0).apply(local)
 
 
 def _is_replicated(update: Update) -> bool:
-    return all(placement.is_replicate() for placement in update.param.placements + update.grad.placements)
+    return all(
+        placement.is_replicate()
+        for placement in _sharded(update.param).placements + _sharded(update.grad).placements
+    )
 
 
 def _step_kind(orthogonalise: Orthogonaliser, kind: Kind, updates: list[Update]) -> Iterator[Update]:

@@ -16,4 +16,5 @@ def adam_direction(mean: Tensor, square: Tensor, eps: float) -> Tensor:
 def with_norm_of(direction: Tensor, other: Tensor) -> Tensor:
     """The direction scaled to the Frobenius norm of another; zero where the direction is."""
     norm = torch.linalg.vector_norm
-    return direction * (norm(other) / nonzero(norm(direction)))
+    scaled: Tensor = direction * (norm(other) / nonzero(norm(direction)))
+    return scaled

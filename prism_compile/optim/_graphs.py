@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 
-def compiled_apart(function: Callable, options: dict[str, Any]) -> Callable:
+def compiled_apart(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
     """`torch.compile(function, **options)`, static and whole by default, with a code object of its own.
 
     Dynamo keeps graphs, and counts them against its limits of 8 and 256, by code object: graphs of one

@@ -15,7 +15,7 @@ class Matrices(NamedTuple):
     """
 
     shape: tuple[int, ...]
-    count: int
+    count: int  # type: ignore[assignment]  # not tuple's
     m: int
     n: int
 
@@ -35,7 +35,7 @@ class Matrices(NamedTuple):
         return stack.reshape(self.shape)
 
 
-def matrices_of(shape: torch.Size, flatten: bool, heads: int) -> Matrices:
+def matrices_of(shape: tuple[int, ...], flatten: bool, heads: int) -> Matrices:
     """Read `[out, ...]` as one matrix `[out, rest]`, or leading dimensions as a batch; heads split rows.
 
     Raises ValueError where the shape has fewer than two dimensions or rows that `heads` does not divide.

@@ -10,13 +10,13 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from .._interface.arguments import DTYPES
 from .._interface.numbers import check_integer, plain
 from .._interface.options import RuleLike, check_table, options_for
-from .._rules import RULES
+from .._rules import jordan
 from ._matrices import Update, matrices_of
 from ._orthogonalise import Kind, Orthogonaliser, Settings, Source
 
 _DEFAULT_RULE = "prism"
 _ADJUSTMENTS = (None, "original", "match_rms_adamw")
-_JORDAN = RULES["jordan"].table[0]
+_JORDAN = jordan.RULE.table[0]
 # What torch.optim.Muon's param groups do not have.
 _OWN_OPTIONS = ("rule", "degree", "sketch_size", "seed", "dtype", "flatten", "heads")
 
@@ -78,8 +78,8 @@ def _resolve_rule(group: dict[str, Any]) -> None:
 def _adjusted(lr: float, adjust_lr_fn: str | None, m: int, n: int) -> float:
     """The step size for a matrix `[m, n]`, as torch.optim.Muon's `adjust_lr_fn` has it."""
     if adjust_lr_fn == "match_rms_adamw":
-        return lr * 0.2 * max(m, n) ** 0.5
-    return lr * max(1.0, m / n) ** 0.5
+        return float(lr * 0.2 * max(m, n) ** 0.5)
+    return float(lr * max(1.0, m / n) ** 0.5)
 
 
 def _with_gradient(params: list[Tensor]) -> list[Tensor]:
@@ -88,7 +88,7 @@ def _with_gradient(params: list[Tensor]) -> list[Tensor]:
     for param in found:
         if torch.is_complex(param):
             raise RuntimeError("Muon does not support complex parameters")
-        if param.grad.is_sparse:
+        if param.grad is not None and param.grad.is_sparse:
             raise RuntimeError("Muon does not support sparse gradients")
     return found
 
@@ -248,7 +248,7 @@ class Muon(Optimizer):
         self._step()
         return loss
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's
     def _step(self) -> None:
         whole: dict[Kind, list[Update]] = {}
         sharded: dict[Kind, list[Update]] = {}
@@ -258,8 +258,8 @@ class Muon(Optimizer):
             settings = Settings(group["ns_steps"], *(group[name] for name in Settings._fields[1:]))
             for update in self._updates(group, params):
                 kind = Kind(settings, update.matrices.tall, update.grad.dtype, update.grad.device)
-                updates = sharded if _is_sharded(update.param) else whole
-                updates.setdefault(kind, []).append(update)
+                by_kind = sharded if _is_sharded(update.param) else whole
+                by_kind.setdefault(kind, []).append(update)
         if sharded:
             from ._distributed import step_sharded
 
@@ -274,6 +274,7 @@ class Muon(Optimizer):
         lr, momentum = group["lr"], group["momentum"]
         lr = lr.item() if isinstance(lr, Tensor) else lr
         for param in params:
+            assert param.grad is not None
             state = self.state[param]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(param.grad, memory_format=torch.preserve_format)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .. import polar
 from .._iteration.scaling import magnitude, nonzero
-from .._polar import polar
 from .._rules import Row
 from ._graphs import compiled_apart
 
@@ -39,7 +39,7 @@ class Kind(NamedTuple):
 class Source(NamedTuple):
     """`count` matrices that `write(slot [count, *tall])` supplies."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # not tuple's
     write: Callable[[Tensor], None]
 
 
@@ -81,7 +81,7 @@ class Orthogonaliser:
 
     def __init__(self, options: dict[str, Any] | None):
         self._options = options
-        self._compiled: dict[Kind, dict[int, Callable]] = {}
+        self._compiled: dict[Kind, dict[int, Callable[..., Tensor]]] = {}
 
     def __call__(self, kind: Kind, sources: Iterable[Source]) -> Iterator[Tensor]:
         """The polar factors `[count, *tall]` of each source in turn, batch by batch."""
@@ -94,7 +94,7 @@ class Orthogonaliser:
                 source.write(slot)
             yield from solve(slots, kind.settings)[: sum(counts)].split(counts)
 
-    def _solver(self, kind: Kind, size: int) -> tuple[int, Callable]:
+    def _solver(self, kind: Kind, size: int) -> tuple[int, Callable[..., Tensor]]:
         """A solver and the batch it takes: `size`, or up to twice that where such a graph is at hand.
 
         The number of matrices varies where gradients are missing now and then; zero matrices fill the

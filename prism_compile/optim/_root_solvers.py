@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._inverse_root import inv_root
+from .. import inv_root, steps_for
 from .._iteration.linear_algebra import identity_like
-from .._planning import steps_for
 from ._graphs import compiled_apart
 
 SOLVERS = ("prism", "eigh")
@@ -35,7 +34,8 @@ def _eigh_root(A: Tensor, p: int, eps: float) -> Tensor:
     """(A + eps·tr(A)/n·I)^(-1/p); what rounding made negative counts as zero."""
     values, Q = torch.linalg.eigh(A)
     damped = values.clamp(min=0) + eps / A.shape[-1] * _trace(A)[:, 0]
-    return (Q * damped.pow(-1 / p).unsqueeze(-2)) @ Q.mT
+    root: Tensor = (Q * damped.pow(-1 / p).unsqueeze(-2)) @ Q.mT
+    return root
 
 
 def inverse_roots(A: Tensor, correction: Tensor, p: int, eps: float, steps: int, solver: str) -> Tensor:

@@ -1,6 +1,6 @@
 """Shampoo, its inverse roots by PRISM."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
 from itertools import chain
 from math import log
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim.optimizer import Optimizer, ParamsT
 from torch.utils import _pytree as pytree
 
 from .._iteration.precision import accumulation_dtype, without_autocast
@@ -96,7 +96,7 @@ class Shampoo(Optimizer):
 
     def __init__(
         self,
-        params: Iterable,
+        params: ParamsT,
         lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-4,
@@ -143,7 +143,7 @@ class Shampoo(Optimizer):
             return inverse_roots
         return compiled_inverse_roots({} if self._compile is True else self._compile)
 
-    def add_param_group(self, param_group: dict) -> None:
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, its options checked."""
         super().add_param_group(param_group)
         try:
@@ -153,7 +153,7 @@ class Shampoo(Optimizer):
             raise
 
     @torch.no_grad()
-    def step(self, closure: Callable | None = None) -> object:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; returns what the closure, if any, returned."""
         loss = None
         if closure is not None:
@@ -168,8 +168,8 @@ class Shampoo(Optimizer):
         return loss
 
     # A caller's torch.compile would guard on the count of steps; the solve is compiled as it is.
-    @torch.compiler.disable
-    def _step_group(self, group: dict, active: list[Tensor]) -> None:
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's
+    def _step_group(self, group: dict[str, Any], active: list[Tensor]) -> None:
         since_start = group["count"] - group["start_step"]
         started = since_start >= 0
         # A weight that joins later has no roots yet.
@@ -186,9 +186,9 @@ class Shampoo(Optimizer):
             weight.sub_((lr * direction).to(weight.dtype))
         group["count"] += 1
 
-    def _new_state(self, group: dict, weight: Tensor) -> dict:
-        like = {"dtype": accumulation_dtype(weight.dtype), "device": weight.device}
-        state = {"step": torch.zeros((), dtype=torch.float32, device=weight.device)}
+    def _new_state(self, group: dict[str, Any], weight: Tensor) -> dict[str, Any]:
+        like: dict[str, Any] = {"dtype": accumulation_dtype(weight.dtype), "device": weight.device}
+        state: dict[str, Any] = {"step": torch.zeros((), dtype=torch.float32, device=weight.device)}
         if group["betas"][0] > 0:
             state["mean"] = torch.zeros(weight.shape, **like)
         if weight.ndim < 2 or group["grafting"] == "adam":
@@ -199,8 +199,9 @@ class Shampoo(Optimizer):
             state["roots"] = [torch.eye(n, **like) for n in sizes]
         return state
 
-    def _accumulate(self, group: dict, weight: Tensor) -> None:
+    def _accumulate(self, group: dict[str, Any], weight: Tensor) -> None:
         """Take the gradient into the means and factors."""
+        assert weight.grad is not None
         if weight.grad.is_sparse:
             raise RuntimeError(f"Shampoo does not support sparse gradients, got shape {tuple(weight.shape)}")
         state = self.state[weight]
@@ -221,12 +222,12 @@ class Shampoo(Optimizer):
                 L.addmm_(B, B.mT, beta=second, alpha=scale)
                 R.addmm_(B.mT, B, beta=second, alpha=scale)
 
-    def _refresh_roots(self, group: dict) -> None:
+    def _refresh_roots(self, group: dict[str, Any]) -> None:
         """Compute all roots of the group anew, equal sizes in one batch.
 
         Weights without a gradient now are among them, so that a batch's shape does not change.
         """
-        batches: dict[tuple, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        batches: dict[tuple[int, torch.dtype, torch.device], list[tuple[Tensor, Tensor, Tensor]]] = {}
         for weight in group["params"]:
             state = self.state.get(weight, {})
             for factor, root in zip(state.get("factors", ()), state.get("roots", ())):
@@ -240,8 +241,9 @@ class Shampoo(Optimizer):
             found = self._inverse_roots(torch.stack(factors), correction, p, eps, steps, group["solver"])
             torch._foreach_copy_(list(roots), list(found.unbind()))
 
-    def _direction(self, group: dict, weight: Tensor, precondition: bool) -> Tensor:
+    def _direction(self, group: dict[str, Any], weight: Tensor, precondition: bool) -> Tensor:
         """What lr multiplies, `weight`'s shape, in the dtype of the state."""
+        assert weight.grad is not None
         state = self.state[weight]
         first, second = group["betas"]
         mean = state["mean"] if "mean" in state else weight.grad.to(accumulation_dtype(weight.dtype))
@@ -255,7 +257,7 @@ class Shampoo(Optimizer):
         direction = self._preconditioned(group, mean, state["roots"])
         return direction if group["grafting"] == "none" else with_norm_of(direction, plain)
 
-    def _preconditioned(self, group: dict, mean: Tensor, roots: list[Tensor]) -> Tensor:
+    def _preconditioned(self, group: dict[str, Any], mean: Tensor, roots: list[Tensor]) -> Tensor:
         grid = block_grid(mean.shape, group["max_preconditioner_dim"])
         M = mean.reshape(mean.shape[0], -1)
         D = torch.empty_like(M)
@@ -263,9 +265,9 @@ class Shampoo(Optimizer):
             target.copy_(left @ source @ right)
         return D.reshape(mean.shape)
 
-    def load_state_dict(self, state_dict: dict) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, each tensor to its parameter's device in the precision that state is kept in."""
-        seen: dict = {}
+        seen: dict[str, Any] = {}
         # As the last hook, this sees what the caller's hooks have made of the state.
         handle = self.register_load_state_dict_pre_hook(lambda _, final: seen.update(final))
         try:
@@ -281,7 +283,7 @@ class Shampoo(Optimizer):
                 self.state[weight] = _restored(seen["state"][number], weight)
 
 
-def _restored(saved: dict, weight: Tensor) -> dict:
+def _restored(saved: dict[str, Any], weight: Tensor) -> dict[str, Any]:
     kept = accumulation_dtype(weight.dtype)
     state = pytree.tree_map(lambda t: t.to(weight.device, kept, copy=True), saved)
     return {**state, "step": state["step"].float()}

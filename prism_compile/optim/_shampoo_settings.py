@@ -1,5 +1,7 @@
 """Checks of Shampoo's options."""
 
+from typing import Any
+
 from torch import Tensor
 
 from .._interface.numbers import check_integer, check_number
@@ -16,7 +18,7 @@ def _check_number(name: str, value: object, lowest: float, *, open_below: bool =
     return number
 
 
-def check_group(group: dict) -> None:
+def check_group(group: dict[str, Any]) -> None:
     """Refuse settings and parameters that the method is not defined for; numpy's numbers become Python's."""
     if isinstance(group["lr"], Tensor):
         if group["lr"].numel() != 1:

@@ -49,13 +49,13 @@ class Quintics(NamedTuple):
 
 def power(x: Tensor, p: int) -> Tensor:
     """xᵖ by repeated squaring."""
-    result = None
-    while p:
+    while not p & 1:
+        x, p = x * x, p >> 1
+    result = x
+    while p := p >> 1:
+        x = x * x
         if p & 1:
-            result = x if result is None else result * x
-        p >>= 1
-        if p:
-            x = x * x
+            result = result * x
     return result
 
 

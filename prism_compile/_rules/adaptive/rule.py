@@ -62,7 +62,7 @@ def room_of(dtype: torch.dtype) -> float:
 @traced_constant
 def _tables_of(
     steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted, newton_steps: int
-) -> tuple[tuple, tuple[int, ...]]:
+) -> tuple[tuple[tuple[Any, ...], ...], tuple[int, ...]]:
     """The kinds of steps of a run, and which of them each step is."""
     kinds = kinds_of(steps, p, dtype, squared, fitted, newton_steps)
     distinct = tuple(dict.fromkeys(kinds))
@@ -128,6 +128,7 @@ class AdaptiveRule(Rule):
     def coefficients(
         self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
     ) -> tuple[Coefficients, Any]:
+        assert probe is not None
         moments = moments_of(probe, prepared.chebyshev, blocks_of(info.p))
         mean, square = torch.mm(moments, prepared.scores[info.step]).chunk(2, -1)
         C = torch.minimum((mean / square.clamp(min=_TINY)).clamp(min=1.0), prepared.caps[info.step])
@@ -142,11 +143,12 @@ class AdaptiveRule(Rule):
     def complete(self, info: StepInfo, *free: Tensor) -> Coefficients:
         return Coefficients(*free)
 
-    def bound(self, carry: Any, p: int) -> Tensor | None:
+    def bound(self, carry: Tensor, p: int) -> Tensor | None:
         return carry
 
     def growth(self, info: StepInfo) -> float:
-        return _STEEPEST ** (1 / info.p)
+        steepest: float = _STEEPEST ** (1 / info.p)
+        return steepest
 
     def gram_error(self) -> float:
         # What leaves (0, 1] grows by the steepest slopes.

@@ -1,6 +1,6 @@
 """What each step of a run counts: whether it looks ahead, to what, and what it forbids."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -77,7 +77,7 @@ def _limits(dtype: torch.dtype, squared: bool) -> tuple[int, int]:
 @traced_constant
 def kinds_of(
     steps: int, p: int, dtype: torch.dtype, squared: bool, fitted: Fitted, newton_steps: int = 0
-) -> tuple[tuple, ...]:
+) -> tuple[tuple[Any, ...], ...]:
     """The `StepKind` of each step of a run."""
     info = StepInfo(0, steps, p, 2, dtype, squared, newton_steps)
     return tuple(tuple(_kind(info, step, fitted)) for step in range(steps))

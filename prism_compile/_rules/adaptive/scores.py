@@ -5,6 +5,8 @@ images: of every node and point, under every candidate and then the steps of equ
 kinds of a run share these.
 """
 
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ _AHEAD = 0.1
 # From here on moments of degree ten tell x from zero.
 _RESOLVED = 0.1
 _NEVER = 1e3
+Number = TypeVar("Number", float, Tensor)
 
 
 def blocks_of(p: int) -> int:
@@ -28,7 +31,9 @@ def blocks_of(p: int) -> int:
 
 
 @kept_tensor
-def scores(kinds: tuple[tuple, ...], p: int, room: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def scores(
+    kinds: tuple[tuple[Any, ...], ...], p: int, room: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """`[kinds, B², 2N]`, takes moments to ⟨y⟩ and ⟨y²⟩ of every candidate, as a kind of step counts them."""
     blocks = blocks_of(p)
     found, x = quintics(p, room, dtype, device), nodes(blocks, dtype, device)
@@ -59,12 +64,12 @@ class _Images:
 
     def means(self, kind: StepKind) -> tuple[Tensor, Tensor]:
         """As this kind of step counts them."""
-        return self._planned(kind) if kind.focus is None else self._focused(kind)
+        return self._planned(kind) if kind.focus is None else self._focused(kind, kind.focus)
 
-    def _focused(self, kind: StepKind) -> tuple[Tensor, Tensor]:
+    def _focused(self, kind: StepKind, focus: float) -> tuple[Tensor, Tensor]:
         """⟨φ y⟩ with the reward of a slope, and ⟨φ y²⟩, φ = δ + (1 - x)²."""
         count, r = self.x.shape[0], 1 - self.x
-        weighted = self.readout * (kind.focus + r**2)
+        weighted = self.readout * (focus + r**2)
         # ⟨r⁸⟩ times the slope of y at zero: what lies near zero is to rise.
         slope = kind.hidden * torch.mm(self.readout, (r**8)[:, None]) * power(self.found.q0, self.p)
         return torch.mm(weighted, self.images[0][:count]) + slope, torch.mm(weighted, self.squares[0][:count])
@@ -85,7 +90,7 @@ class _Images:
 def _near_zero(x: Tensor) -> Tensor:
     """A polynomial of degree ten that is one at zero and small from 0.1 on: (T_5(z)/T_5(z_0))²."""
 
-    def fifth(z: float | Tensor) -> float | Tensor:
+    def fifth(z: Number) -> Number:
         return z * (5 - z * z * (20 - 16 * z * z))
 
     start = _RESOLVED

@@ -1,0 +1,184 @@
+"""What is installed: the wheel's content, its import where nothing else is, and the types that users see."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from email import message_from_string
+from pathlib import Path
+
+import pytest
+
+import prism_compile
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "prism_compile"
+
+
+def run(*command: str | Path, cwd: Path, environment: dict[str, str] | None = None, code: int = 0) -> str:
+    # Neither this checkout nor an installation of it is to be found by accident.
+    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**clean, **(environment or {})},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of the tree, for a build leaves its traces there."""
+    pytest.importorskip("setuptools", "77", reason="no build backend: setuptools ≥ 77 makes the wheel")
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("prism_compile", "tests", "tools"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check")
+    run("-m", "pip", "wheel", *offline, "--wheel-dir", out, source, cwd=out)
+    (found,) = out.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A folder that holds the installed wheel and nothing else."""
+    target = tmp_path_factory.mktemp("target")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    return target
+
+
+def test_the_wheel_holds_the_package_its_types_and_its_licence(wheel):
+    version = prism_compile.__version__
+    assert wheel.name == f"prism_compile-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = f"prism_compile-{version}.dist-info"
+        metadata = message_from_string(archive.read(f"{info}/METADATA").decode())
+    files = {str(path.relative_to(ROOT)) for suffix in ("py", "pyi") for path in PACKAGE.rglob(f"*.{suffix}")}
+    about = {"METADATA", "WHEEL", "RECORD", "top_level.txt", "licenses/LICENSE"}
+    assert names == files | {"prism_compile/py.typed"} | {f"{info}/{name}" for name in about}
+    assert metadata["Version"] == version
+    assert metadata["License-Expression"] == "Apache-2.0"
+    required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
+    assert sorted(re.split(r"\W", line)[0] for line in required) == ["numpy", "torch"]
+
+
+def test_the_wheel_imports_where_there_is_only_what_it_requires(installed, tmp_path):
+    """Without site's paths, that is without editable installations, and without the extras' packages."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(installed)!r})
+sys.path.extend({sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})!r})
+for name in ("pytest", "expecttest", "mypy", "ruff", "matplotlib", "cma", "onnx", "onnxscript"):
+    sys.modules[name] = None
+import torch, prism_compile
+U = prism_compile.polar(torch.diag(torch.tensor([3.0, 1.0])))
+torch.testing.assert_close(U, torch.eye(2), atol=1e-5, rtol=0)
+print(prism_compile.__version__, prism_compile.__file__, prism_compile.optim.Muon.__name__)
+"""
+    version, file, name = run("-I", "-S", "-c", code, cwd=tmp_path).split()
+    assert version == prism_compile.__version__
+    assert Path(file) == installed / "prism_compile" / "__init__.py"
+    assert name == "Muon"
+
+
+def test_optim_is_an_attribute_that_is_imported_when_asked_for(tmp_path):
+    code = """
+import sys, prism_compile
+assert "optim" in dir(prism_compile)
+assert "prism_compile.optim" not in sys.modules
+found = prism_compile.optim
+assert found is sys.modules["prism_compile.optim"] is prism_compile.optim
+print(prism_compile.__version__)
+"""
+    # A source tree that is not installed has a version too.
+    assert run("-c", code, cwd=ROOT).split() == [prism_compile.__version__]
+
+
+def test_other_names_are_no_attributes():
+    with pytest.raises(AttributeError, match="module 'prism_compile' has no attribute 'optimizers'"):
+        prism_compile.optimizers  # noqa: B018
+
+
+def test_the_stub_is_what_the_signatures_make_it(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from stub_main import FILE, stub
+
+    assert FILE.read_text() == stub(), "run tools/stub"
+
+
+USES = """
+import prism_compile
+import torch
+from prism_compile import inv_root, polar, polar_factors, sqrtm_pair
+
+A = torch.eye(3)
+known = bool(A[0, 0] > 0)
+reveal_type(polar(A))
+reveal_type(polar(A, steps=4, history=False))
+reveal_type(polar(A, history=True))
+reveal_type(polar(A, history=True)[1].residual)
+reveal_type(polar(A, history=known))
+reveal_type(polar_factors(A).U)
+reveal_type(polar_factors(A, history=True))
+reveal_type(sqrtm_pair(A))
+reveal_type(inv_root(A, 4, eps=1e-6))
+reveal_type(torch.compile(polar)(A))
+reveal_type(prism_compile.steps_for(10.0, tol=1e-3))
+reveal_type(prism_compile.__version__)
+reveal_type(prism_compile.optim.Muon([A]))
+polar(A, stepz=4)
+polar(A, 4)
+polar(A, rule=3)
+inv_root(A)
+prism_compile.run_on_batch
+"""
+HISTORY = "tuple[Tensor, Tensor, fallback=History]"
+PAIR = "tuple[Tensor, Tensor, fallback=SqrtPair]"
+FACTORS = "tuple[Tensor, Tensor, fallback=PolarFactors]"
+REVEALED = [
+    "Tensor",
+    "Tensor",
+    f"tuple[Tensor, {HISTORY}]",
+    "Tensor",
+    f"Tensor | tuple[Tensor, {HISTORY}]",
+    "Tensor",
+    f"tuple[{FACTORS}, {HISTORY}]",
+    PAIR,
+    "Tensor",
+    "Tensor",
+    "int",
+    "str",
+    "Muon",
+]
+
+
+def test_a_type_checker_sees_what_each_call_returns(installed, tmp_path):
+    """Of the installed wheel, whose types are only seen where `py.typed` is."""
+    pytest.importorskip("mypy", reason="no type checker: the extra `test` has one")
+    (tmp_path / "uses.py").write_text(USES)
+    options = ("--strict", "--no-error-summary", "--config-file=", "--cache-dir", tmp_path / "cache")
+    said = run(
+        "-m", "mypy", *options, "uses.py", cwd=tmp_path, environment={"PYTHONPATH": str(installed)}, code=1
+    )
+    lines = USES.splitlines()
+    types, errors = {}, {}
+    for number, kind, text in re.findall(r"^uses\.py:(\d+): (error|note): (.*)$", said, flags=re.M):
+        if found := re.fullmatch(r'Revealed type is "(.*)"', text):
+            # Without the modules' names.
+            types[int(number)] = re.sub(r"[\w.]+\.(?=\w)", "", found[1])
+        elif kind == "error":
+            errors.setdefault(int(number), set()).add(re.search(r"\[([\w-]+)\]$", text)[1])
+    wanted = [i for i, line in enumerate(lines, 1) if line.startswith("reveal_type")]
+    assert [types.get(i) for i in wanted] == REVEALED
+    wrong = range(wanted[-1] + 1, len(lines) + 1)
+    assert errors == dict(zip(wrong, [{"call-overload"}] * 4 + [{"attr-defined"}]))
