@@ -133,7 +133,7 @@ reveal_type(polar_factors(A, history=True))
 reveal_type(sqrtm_pair(A))
 reveal_type(inv_root(A, 4, eps=1e-6))
 reveal_type(torch.compile(polar)(A))
-reveal_type(prism_compile.steps_for(10.0, tol=1e-3))
+reveal_type(prism_compile.steps_for("polar", condition=10.0, tol=1e-3))
 reveal_type(prism_compile.__version__)
 reveal_type(prism_compile.optim.Muon([A]))
 polar(A, stepz=4)
@@ -142,7 +142,7 @@ polar(A, rule=3)
 inv_root(A)
 prism_compile.run_on_batch
 """
-HISTORY = "tuple[Tensor, Tensor, fallback=History]"
+HISTORY = "tuple[Tensor, Tensor, Tensor, Tensor, fallback=History]"
 PAIR = "tuple[Tensor, Tensor, fallback=SqrtPair]"
 FACTORS = "tuple[Tensor, Tensor, fallback=PolarFactors]"
 REVEALED = [
