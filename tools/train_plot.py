@@ -40,9 +40,11 @@ def plot_losses(results: dict[str, list[Run]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, grid = pyplot.subplots(2, 2, figsize=(12, 9), layout="constrained")
     curves = {name: _mean_curve(runs) for name, runs in results.items()}
-    for (title, belongs), (by_step, by_time) in zip(_PANELS, grid):
+    panels = [(title, belongs) for title, belongs in _PANELS if any(map(belongs, curves))]
+    size = {"figsize": (12, 4.5 * len(panels)), "layout": "constrained", "squeeze": False}
+    figure, grid = pyplot.subplots(len(panels), 2, **size)
+    for (title, belongs), (by_step, by_time) in zip(panels, grid):
         for name, (steps, seconds, losses) in curves.items():
             if belongs(name):
                 style = {"linewidth": 1.6, "label": name, **_STYLES[name]}

@@ -9,12 +9,11 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from .._interface.arguments import DTYPES
 from .._interface.numbers import check_integer, plain
-from .._interface.options import RuleLike, check_table, options_for
+from .._interface.options import RuleLike, check_table, default_rule, options_for
 from .._rules import jordan
 from ._matrices import Update, matrices_of
 from ._orthogonalise import Kind, Orthogonaliser, Settings, Source
 
-_DEFAULT_RULE = "prism"
 _ADJUSTMENTS = (None, "original", "match_rms_adamw")
 _JORDAN = jordan.RULE.table[0]
 # What torch.optim.Muon's param groups do not have.
@@ -66,7 +65,8 @@ def _resolve_rule(group: dict[str, Any]) -> None:
     if given is not None:
         (given,) = check_table((tuple(given),), "ns_coefficients")
     if rule is None:
-        rule = _DEFAULT_RULE if given is None else "jordan" if given == _JORDAN else (given,)
+        other = "jordan" if given == _JORDAN else (given,)
+        rule = default_rule(group["degree"]) if given is None else other
     elif not isinstance(rule, str):
         rule = check_table(rule)
     row = rule[0] if not isinstance(rule, str) and len(rule) == 1 else _JORDAN
@@ -120,8 +120,8 @@ class Muon(Optimizer):
             matrix gives a zero step.
         ns_steps: number of iterations, ≥ 1.
         adjust_lr_fn: None or "original", or "match_rms_adamw".
-        rule, degree, sketch_size, seed: see `polar`. `rule=None` is "prism", or what `ns_coefficients` says;
-            a table's rows are one a step.
+        rule, degree, sketch_size, seed: see `polar`. `rule=None` is the default there, or what
+            `ns_coefficients` says: at equal rates `tools/train` ends lowest with it, at 4 steps.
         dtype: the dtype of the iteration; None for the gradient's own.
         flatten: read `[out, ...]`, a convolution's weight, as the matrix `[out, rest]`. With False leading
             dimensions are a batch of matrices `[..., m, n]`: experts, or heads.
