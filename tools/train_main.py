@@ -22,7 +22,7 @@ _HEADER = ("method", "rate", "final loss", "spread", "ms per step", "solver ms",
 _NOTES = f"""\
 method      Muon's number is that of its iterations; Shampoo takes roots every {FREQUENCY} steps
 ms          of processor time with one thread, else of the clock
-rate        of the matrices, the best of {len(FACTORS)} in short runs (--quick: the middle one)
+rate        of the matrices, the best of {len(FACTORS)} in runs of --search-steps (--quick: the middle one)
 final loss  validation, nats per character, mean over the seeds; spread: largest minus smallest
 solver ms   per step, in orthogonalisation or inverse roots; share: of the step
 rms(1-σ)    of the orthogonalised momentum at the last step, over all matrices"""

@@ -54,7 +54,7 @@ def plot_losses(results: dict[str, list[Run]], path: Path) -> None:
         shown = [losses[i] for name, (*_, losses) in curves.items() if belongs(name) for i in (1, -1)]
         by_step.set(xlabel="step", ylabel="validation loss, nats per character", title=title)
         by_time.set(xlabel="seconds in training", title="the same, against time")
-        by_step.legend(loc="upper right", framealpha=0.95)
+        by_step.legend(loc="upper right", framealpha=0.95, fontsize="small", ncols=2)
         for axes in (by_step, by_time):
             axes.set_ylim(min(shown) - 0.03, max(shown) + 0.03)
             axes.grid(True, alpha=0.35)
