@@ -53,6 +53,13 @@ _FACTOR = 1.02
 _DIVERGED = 1e3
 
 
+class _CarriedForm(RootForm):
+    """The residual that is carried is judged to the last: what rounding adds is no choice of the rule's."""
+
+    reads_state = True
+    last_residual = Form.last_residual
+
+
 @contextmanager
 def _tables_unkept() -> Iterator[None]:
     """Make the rule's tables of scores anew each time: a search would keep megabytes for every trial."""
@@ -142,7 +149,7 @@ class RootObjective:
 
     def mean_residual(self, rule: Rule) -> float:
         """Geometric mean of the last residuals on the training spectra."""
-        runs = (_run(RootForm(p), self.A, rule, p, steps)[1] for p in _ORDERS for steps in _ROOT_STEPS)
+        runs = (_run(_CarriedForm(p), self.A, rule, p, steps)[1] for p in _ORDERS for steps in _ROOT_STEPS)
         residuals = torch.stack([record.history[0][:, -1] for record in runs]).double()
         residuals = residuals.nan_to_num(_DIVERGED, _DIVERGED).clamp(min=_FLOOR, max=_DIVERGED)
         return residuals.log().mean().exp().item()
