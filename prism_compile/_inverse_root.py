@@ -15,9 +15,9 @@ from ._interface.results import History
 from ._interface.run import run_on_batch
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, rms_norm
+from ._iteration.linear_algebra import rms_norm
 from ._iteration.precision import measured
-from ._iteration.scaling import nonzero, relative_norm
+from ._iteration.scaling import nonzero, relative_asymmetry
 from ._planning import planned_steps
 
 
@@ -84,7 +84,7 @@ class RootForm(Form):
         return rms_norm(identity - M)
 
     def asymmetry(self, A: Tensor, state: RootState) -> Tensor:
-        return relative_norm(state.X - adjoint(state.X), state.X)
+        return relative_asymmetry(state.X)
 
     def results(self, state: RootState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         exponent = -1 / self.p

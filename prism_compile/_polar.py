@@ -16,7 +16,7 @@ from ._iteration.form import Form
 from ._iteration.linear_algebra import adjoint, identity_minus, inverse, quotient
 from ._iteration.loop import step_info
 from ._iteration.precision import at_least_float32, is_half
-from ._iteration.scaling import magnitude, nonzero, relative_norm
+from ._iteration.scaling import magnitude, nonzero, relative_asymmetry
 from ._planning import planned_steps
 
 
@@ -31,7 +31,7 @@ class PolarState(NamedTuple):
 class PolarForm(Form):
     """X ← X g(R), R = I - XᴴX, from X = A/√c, for a tall or square A, or the adjoint of a wide one.
 
-    With an inverse, of a square A: X ← (1 - α) X + α X⁻ᵀ.
+    With an inverse, of a square A: X ← (1 - α) X + α X⁻ᴴ.
 
     X is multiplied out after the steps `ends`, all of them in the direct form. Between them only n×n
     matrices are touched: Q ← Q g(R), and R follows by I - R ← g(R) (I - R) g(R), the two-sided product,
@@ -80,7 +80,7 @@ class PolarForm(Form):
         # In half precision the product's rounding would look like asymmetry.
         dtype = at_least_float32(A.dtype)
         H = torch.bmm(adjoint(state.X).to(dtype), A.to(dtype))
-        return relative_norm(H - adjoint(H), H)
+        return relative_asymmetry(H)
 
     def results(self, state: PolarState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (adjoint(state.X) if self.wide else state.X,)
@@ -182,7 +182,7 @@ def polar(
         steps: number of iterations, ≥ 1. None is as many as `tol` and `condition` need, else 10.
         tol, condition: in place of `steps`, the rms residual to reach, in (0, 1), and A's condition number;
             see `steps_for`.
-        newton_steps: how many of them, the first, are Newton's, for a square A: X ← (1 - α) X + α X⁻ᵀ. The
+        newton_steps: how many of them, the first, are Newton's, for a square A: X ← (1 - α) X + α X⁻ᴴ. The
             others follow from there; 0 ≤ newton_steps ≤ steps. Half precision is then computed in float32,
             and a singular A gives NaN. Their coefficient in the history is α.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
@@ -228,7 +228,6 @@ def polar(
         2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
     )
     check_matrix(A)
-    _check_inverse(A, options)
     _check_inverse(A, options)
     return run_on_batch(_form, A, options, half_native=not options.newton_steps, square=False)
 

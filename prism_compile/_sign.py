@@ -71,7 +71,7 @@ def signm(
             is computed in float32). It need not be symmetric or Hermitian.
         rule: as in `polar`, but "prism" by default. "adaptive" is better where A is symmetric or Hermitian,
             and may not converge where it is not.
-        newton_steps: as in `polar`, with X⁻¹ for X⁻ᵀ. Where all steps are Newton's, the eigenvalues may be
+        newton_steps: as in `polar`, with X⁻¹ for X⁻ᴴ. Where all steps are Newton's, the eigenvalues may be
             complex; only those on the imaginary axis have no sign.
         steps, tol, condition, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 

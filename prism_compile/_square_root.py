@@ -14,9 +14,9 @@ from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, identity_minus, inverse, rms_norm
+from ._iteration.linear_algebra import identity_minus, inverse, rms_norm
 from ._iteration.precision import measured
-from ._iteration.scaling import nonzero, relative_norm
+from ._iteration.scaling import nonzero, relative_asymmetry, relative_norm
 from ._planning import planned_steps
 
 
@@ -93,7 +93,7 @@ class CoupledForm(Form):
 
     def asymmetry(self, A: Tensor, state: CoupledState) -> Tensor:
         roots = [X for X, name in zip(state, SqrtPair._fields) if name in self.wants]
-        return torch.stack([relative_norm(X - adjoint(X), X) for X in roots]).amax(0)
+        return torch.stack([relative_asymmetry(X) for X in roots]).amax(0)
 
     def results(self, state: CoupledState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         # A zero matrix has magnitude 0: its square root is 0, its inverse square root not finite.

@@ -119,15 +119,20 @@ def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool 
     return StepInfo(step, options.steps - first, options.p, options.degree, parts, squared, first)
 
 
+def _margin_and_shift(options: RunOptions) -> tuple[float, float | None]:
+    """The rule's factor on a bound of x, whose own is one of x^(1/p), and the shift of the first basis."""
+    shift = options.rule.shift(options.degree)
+    if options.scaling == "schatten" and shift is None and options.degree == 2:
+        # That scaling forms M², and so R² for nothing, also where a rule needs no Q.
+        shift = 0.0
+    return options.rule.margin() ** options.p, shift
+
+
 def _begin(form: Form, A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Tensor, Basis]:
     """The scaled state, A's magnitude, the bound and the first basis."""
-    rule = options.rule
     A, scale = form.prepare(A)
-    # A margin is one of x^(1/p), the bound one of x.
-    margin, shift = rule.margin() ** options.p, rule.shift(options.degree)
+    margin, shift = _margin_and_shift(options)
     if options.scaling == "schatten":
-        # Its M² is R² for nothing, also where a rule needs no Q.
-        shift = 0.0 if shift is None and options.degree == 2 else shift
         M = form.spectrum(A)
         bound, basis = schatten_scaling(M, form.quadratic(M, 0), form.identity(A), margin, shift)
         return form.start(A, bound), scale, bound, basis
@@ -191,13 +196,11 @@ def _begin_after_newton(
     state, scale, bound, M, identity = newton_steps(form, A, options, log)
     if options.newton_steps == options.steps:
         return state, scale, bound, Basis(identity, identity - M, None)
-    rule, schatten = options.rule, options.scaling == "schatten"
-    margin, shift = rule.margin() ** options.p, rule.shift(options.degree)
+    schatten = options.scaling == "schatten"
+    margin, shift = _margin_and_shift(options)
     with labels.phase("scaling"):
         squared = form.quadratic(M, 0) if schatten or shift is not None else None
         again = with_room(bound_near_one(M, squared if schatten else None, identity), margin)
-        if schatten and shift is None and options.degree == 2:
-            shift = 0.0
         return form.rescaled(state, again), scale, bound, scaled_basis(M, squared, identity, again, shift)
 
 

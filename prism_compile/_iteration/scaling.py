@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .basis import Basis
-from .linear_algebra import frobenius_norm, real_entries
+from .linear_algebra import adjoint, frobenius_norm, real_entries
 from .precision import accumulation_dtype
 
 
@@ -37,6 +37,11 @@ def magnitude(A: Tensor) -> Tensor:
 def relative_norm(error: Tensor, A: Tensor) -> Tensor:
     """‖E‖_F/‖A‖_F of each matrix, `[b]`, 0 for zero ones; no derivative flows through it."""
     return (frobenius_norm(error) / nonzero(frobenius_norm(A)))[:, 0, 0]
+
+
+def relative_asymmetry(A: Tensor) -> Tensor:
+    """‖A - Aᴴ‖_F/‖A‖_F of each matrix, `[b]`."""
+    return relative_norm(A - adjoint(A), A)
 
 
 def with_room(bound: Tensor, margin: float) -> Tensor:
