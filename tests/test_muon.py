@@ -136,7 +136,7 @@ def test_errors_name_the_argument(options, error, message):
         Muon(parameters(), **options)
 
 
-def test_vectors_are_refused_and_leave_the_optimiser_as_it_was():
+def test_vectors_are_refused_and_leave_the_optimizer_as_it_was():
     optimizer = Muon(parameters())
     with pytest.raises(ValueError, match=r"at least 2 dimensions, got shape \(7,\)"):
         optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(7))]})

@@ -34,7 +34,7 @@ class TestCompile:
             train(params, optimizer, steps=4, first=1, scheduler=scheduler)
         assert counter.frame_count == 10
 
-    def test_optimisers_do_not_count_against_each_others_limit(self):
+    def test_optimizers_do_not_count_against_each_others_limit(self):
         counter = CompileCounter()
         with torch._dynamo.config.patch(recompile_limit=1, accumulated_recompile_limit=3):
             for i in range(5):

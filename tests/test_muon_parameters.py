@@ -89,7 +89,7 @@ def test_select_overrides_the_rule():
         split_parameters(LanguageModel(), lambda name, param: True)
 
 
-def test_the_parts_are_what_the_optimisers_take():
+def test_the_parts_are_what_the_optimizers_take():
     model = LanguageModel()
     split = split_parameters(model)
     muon, adamw = Muon(split.matrices, compile=False), torch.optim.AdamW(split.rest)

@@ -351,7 +351,7 @@ def test_the_direction_does_not_depend_on_the_gradients_scale():
 
 
 def test_missing_gradients_are_skipped_and_late_ones_join():
-    # As an optimiser that never had the others: a late weight starts anew, with roots of its own.
+    # As an optimizer that never had the others: a late weight starts anew, with roots of its own.
     model, alone = small_model(), small_model()
     optimizer = optimizer_for(model, precondition_frequency=50)
     for w in model[0].parameters():

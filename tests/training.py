@@ -1,4 +1,4 @@
-"""Small parameters, gradients and training runs for the tests of the optimisers."""
+"""Small parameters, gradients and training runs for the tests of the optimizers."""
 
 import torch
 from torch import nn

@@ -1,7 +1,8 @@
-"""Optimisers that orthogonalise or precondition by the library's matrix functions."""
+"""Optimizers that orthogonalise or precondition by the library's matrix functions."""
 
 from ._muon import Muon
-from ._parameters import ParameterSplit, split_parameters
 from ._shampoo import Shampoo
+from ._shared.orthogonaliser import Orthogonaliser
+from ._shared.parameters import ParameterSplit, split_parameters
 
-__all__ = ["Muon", "ParameterSplit", "Shampoo", "split_parameters"]
+__all__ = ["Muon", "Orthogonaliser", "ParameterSplit", "Shampoo", "split_parameters"]

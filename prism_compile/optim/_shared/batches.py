@@ -6,34 +6,38 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .. import polar
-from .._iteration.scaling import magnitude, nonzero
-from .._rules import Row
-from ._graphs import compiled_apart
+from ... import polar
+from ..._iteration.scaling import magnitude, nonzero
+from .graphs import compiled_apart
+from .settings import Settings
 
 # More entries than this (1 GiB in float32) are solved in several batches: such matrices fill a device by
 # themselves, and the batch is a copy.
 _LARGEST_BATCH = 2**28
 
 
-class Settings(NamedTuple):
-    """The options of `polar`, and the dtype that it runs in (None: the gradient's)."""
-
-    steps: int
-    degree: int
-    rule: str | tuple[Row, ...]
-    sketch_size: int
-    seed: int
-    dtype: torch.dtype | None
-
-
 class Kind(NamedTuple):
-    """What matrices of one batch have in common."""
+    """What matrices of one batch have in common; `dtype` is that of the batch."""
 
     settings: Settings
     tall: tuple[int, int]
     dtype: torch.dtype
     device: torch.device
+
+
+def batch_dtype(dtype: torch.dtype, settings: Settings) -> torch.dtype:
+    """The dtype that gradients of a dtype are stacked and sent in.
+
+    bfloat16 has the range of float32: what a solve would round to it may be rounded at once.
+    """
+    if settings.dtype is torch.bfloat16 and dtype is torch.float32:
+        return torch.bfloat16
+    return dtype
+
+
+def result_dtype(dtype: torch.dtype, settings: Settings) -> torch.dtype:
+    """The dtype of their polar factors."""
+    return settings.dtype or dtype
 
 
 class Source(NamedTuple):
@@ -73,7 +77,7 @@ def _in_batches(kind: Kind, sources: list[Source]) -> Iterator[list[Source]]:
     yield batch
 
 
-class Orthogonaliser:
+class BatchSolver:
     """Polar factors in batches, by graphs that belong to this object.
 
     options: what `torch.compile` is called with; None runs eagerly.

@@ -11,7 +11,7 @@ def compiled_apart(function: Callable[..., Any], options: dict[str, Any]) -> Cal
     """`torch.compile(function, **options)`, static and whole by default, with a code object of its own.
 
     Dynamo keeps graphs, and counts them against its limits of 8 and 256, by code object: graphs of one
-    optimiser are then none of another's.
+    optimizer are then none of another's.
     """
     own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
     return torch.compile(own, **{"fullgraph": True, "dynamic": False, **options})

@@ -1,0 +1,256 @@
+"""Shampoo, its inverse roots by PRISM."""
+
+from collections.abc import Callable
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from ..._iteration.precision import without_autocast
+from .._shared.checks import check_flag
+from .._shared.exchange import Exchange
+from .._shared.layout import Layout, aligned, at_hand, local, shard_of
+from .._shared.optimizer import MatrixOptimizer
+from .blocks import member_of
+from .roots import compiled_inverse_roots, inverse_roots, refresh_roots
+from .rounds import Round
+from .settings import check_group
+from .state import Group, restored, vector_part
+
+
+class Shampoo(MatrixOptimizer):
+    """Shampoo: weight matrices preconditioned on both sides by inverse roots of the gradients' covariances.
+
+    For a weight W `[m, n]` with gradient G and its mean M (bias-corrected by 1 - β^t, as L, R and V below):
+
+        L ← β₂ L + (1-β₂) G Gᵀ,   R ← β₂ R + (1-β₂) Gᵀ G,   M ← β₁ M + (1-β₁) G
+        D = (L + eps·tr(L)/m·I)^(-1/p) M (R + eps·tr(R)/n·I)^(-1/p)
+        W ← (1 - lr·weight_decay) W - lr · D · ‖graft‖_F/‖D‖_F
+
+    The roots are those of `prism_compile.inv_root`. A weight of more than two dimensions is taken as the
+    matrix `[shape[0], product of the rest]`; one larger than `max_preconditioner_dim` is cut evenly into
+    blocks, each with an L and R of its own. Vectors and scalars take Adam's step, i.e. a diagonal
+    preconditioner. Factors of one size, of all weights in a group, are one batch of one solve.
+
+    Args:
+        params: parameters, or groups of them with options of their own; float64, float32, bfloat16, float16.
+        lr: learning rate, a number or a tensor of one element.
+        betas: decay of the gradients' mean, in [0, 1), and of the covariances and squares, in [0, 1]; 1 sums
+            them, as the paper does.
+        eps: damping > 0, relative to the mean eigenvalue. In float32 no less than about 1e-7 times the
+            largest factor's size: below it rounding makes an eigenvalue negative.
+        weight_decay: decoupled weight decay.
+        max_preconditioner_dim: largest size of a factor.
+        precondition_frequency: the roots are computed anew every so many steps, the first time at
+            `start_step`.
+        start_step: the number of first steps that are those of the grafted method, while factors gather.
+        grafting: whose step length D is given, weight by weight: "none" keeps D's own, "sgd" ‖M‖_F,
+            "adam" that of M / (√V + grafting_eps). Before `start_step` the step is M for "none" and "sgd".
+        grafting_eps: Adam's ε, for grafting and for vectors.
+        p: order of both inverse roots. 4 is the paper's A^(-1/(2·order)) for matrices.
+        solver: "prism", or "eigh" for `torch.linalg.eigh`, which on a GPU waits for the device.
+        steps: steps of `inv_root`; None is what `steps_for` names for tol=1e-3 at the condition 1 + n/eps,
+            the worst that the damping leaves (p = 4, eps = 1e-4, n = 256: 8). In float32 the root is then
+            about as exact as that of eigh.
+        compile: True, False for eager solves, or keyword arguments of `torch.compile`; one graph for each
+            size and number of factors.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what it was and what is allowed.
+        RuntimeError: from `step`, for a sparse gradient.
+
+    `step` reads nothing back from the device and does not branch on data. Parameters without a gradient are
+    skipped, their step counts included. Zero gradients give a zero step. A NaN or infinity in a gradient
+    enters that parameter's means and factors and stays, as with Adam: guard the step where gradients may
+    overflow. Squares of gradients below 1e-19 vanish in float32; the root of a factor that vanished is the
+    identity.
+    All state is kept in float32 for half-precision and float32 parameters, in float64 for float64 ones, also
+    when it is loaded into a model of another dtype or device.
+
+    Cost per step: two products of m·m·n and two of m·n·n; every `precondition_frequency` steps the two
+    inverse roots, for p = 4 each 5·steps - 4 products of m·m·m and n·n·n.
+
+    Source: Gupta, Koren and Singer, arXiv 1802.09568; grafting and blocks: Anil et al., arXiv 2002.09018; Shi
+    et al., arXiv 2309.06497.
+
+    Example:
+        >>> import torch
+        >>> from prism_compile.optim import Shampoo
+        >>> model = torch.nn.Linear(8, 4)
+        >>> optimizer = Shampoo(model.parameters(), lr=1e-2, compile=False)
+        >>> model(torch.ones(1, 8)).square().sum().backward()
+        >>> optimizer.step()
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-4,
+        weight_decay: float = 0.0,
+        *,
+        max_preconditioner_dim: int = 1024,
+        precondition_frequency: int = 1,
+        start_step: int = 0,
+        grafting: str = "adam",
+        grafting_eps: float = 1e-8,
+        p: int = 4,
+        solver: str = "prism",
+        steps: int | None = None,
+        compile: bool | dict[str, Any] = True,
+        process_group: Any = None,
+        shard_state: bool = False,
+    ):
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "max_preconditioner_dim": max_preconditioner_dim,
+            "precondition_frequency": precondition_frequency,
+            "start_step": start_step,
+            "grafting": grafting,
+            "grafting_eps": grafting_eps,
+            "p": p,
+            "solver": solver,
+            "steps": steps,
+            # Steps taken, which sets when roots are due; kept here so that a checkpoint has it.
+            "count": 0,
+        }
+        if check_flag("shard_state", shard_state) and process_group is None:
+            raise ValueError("shard_state must be False where process_group is None, got True")
+        self._shard_state = shard_state
+        super().__init__(params, defaults, compile, process_group)
+
+    # Of copies and of what is unpickled, which have no process_group.
+    _shard_state = False
+
+    def _set_compile(self, compile: bool | dict[str, Any]) -> None:
+        super()._set_compile(compile)
+        self._exchanges: dict[Layout, Exchange] = {}
+        self._members: dict[Tensor, tuple[Exchange, int]] = {}
+
+    @cached_property
+    def _inverse_roots(self) -> Callable[..., Tensor]:
+        """The solver of a batch; its graphs are neither copied nor pickled."""
+        options = self._compile_options
+        return inverse_roots if options is None else compiled_inverse_roots(options)
+
+    def _check_group(self, group: Group) -> None:
+        check_group(group)
+
+    def _layout(self, param: Tensor) -> Layout:
+        layout = super()._layout(param)
+        if param.ndim > 2 and layout.dim:
+            # Such a shard is no part of the matrix that has a row and column for each of a block's.
+            return Layout(layout.replicas, gathered=True)
+        return layout
+
+    def _share_out(self) -> None:
+        """Give each block to a process; groups that are added later leave the blocks of others alone."""
+        for group in self.param_groups:
+            new: dict[Layout, list[Tensor]] = {}
+            for weight in group["params"]:
+                if weight.ndim > 1 and weight.numel() and weight not in self._members:
+                    groups = self._layout(weight)._replace(dim=0, gathered=False)
+                    new.setdefault(groups, []).append(weight)
+            for groups, weights in new.items():
+                exchange = self._exchanges.setdefault(groups, Exchange(groups, self._shard_state))
+                first = len(exchange.plan.members)
+                options = group["max_preconditioner_dim"], group["precondition_frequency"]
+                shards = exchange.plan.shards
+                exchange.plan.add(
+                    [member_of(w.shape, self._layout(w).dim, shards, *options) for w in weights]
+                )
+                self._members.update((w, (exchange, first + i)) for i, w in enumerate(weights))
+
+    def _step(self) -> None:
+        # Refuse before anything is changed.
+        stepping = [(group, self._with_gradient(group)) for group in self.param_groups]
+        self._share_out()
+        for group, active in stepping:
+            if active:
+                with without_autocast(active[0]):
+                    self._step_group(group, active)
+
+    def _step_group(self, group: Group, active: list[Tensor]) -> None:
+        since_start = group["count"] - group["start_step"]
+        started = since_start >= 0
+        # A weight that joins later has no roots yet.
+        is_new = not all(self.state[weight] for weight in active)
+        due = started and (is_new or since_start % group["precondition_frequency"] == 0)
+        for weight in active:
+            taken = self.state[weight].setdefault("step", torch.zeros((), device=weight.device))
+            taken += 1
+        vectors = [weight for weight in active if weight.ndim < 2]
+        parts = [vector_part(group, self.state[weight], weight) for weight in vectors]
+        rounds = self._rounds(group, [weight for weight in active if weight.ndim > 1])
+        for part in chain(parts, *(own.parts.values() for own in rounds)):
+            part.accumulate(group["betas"])
+        if due:
+            states = [self.state[weight] for weight in group["params"] if weight in self.state]
+            refresh_roots(self._inverse_roots, group, states, self._root_group)
+        for weight, part in zip(vectors, parts):
+            _apply(group, weight, part.plain(group))
+        for own in rounds:
+            for weight, direction in own.directions(group, started):
+                _apply(group, weight, shard_of(direction, weight, self._layout(weight)))
+        group["count"] += 1
+
+    @property
+    def _root_group(self) -> Any:
+        """The processes that share the roots of factors which all of them have."""
+        return None if self._shard_state else self._process_group
+
+    def _rounds(self, group: Group, weights: list[Tensor]) -> list[Round]:
+        """The weights by the exchange and the kind of gradient that they have, blocks put together."""
+        rounds: dict[tuple[int, torch.dtype, torch.device], Round] = {}
+        for weight in weights:
+            assert weight.grad is not None
+            exchange, member = self._members[weight]
+            gradient = at_hand(aligned(weight.grad, weight), self._layout(weight))
+            key = id(exchange), gradient.dtype, gradient.device
+            own = rounds.setdefault(key, Round(exchange, gradient))
+            own.add(member, weight, gradient, self.state[weight])
+        for own in rounds.values():
+            own.collect(group)
+        return list(rounds.values())
+
+    def _owned(self, weight: Tensor) -> list[int]:
+        """The numbers of a weight's blocks that are this process's."""
+        if weight not in self._members:
+            return []
+        exchange, member = self._members[weight]
+        return [unit.number for unit in exchange.units([member]) if exchange.owns(unit)]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state, each tensor to its parameter's device in the precision that state is kept in."""
+        seen: dict[str, Any] = {}
+        # As the last hook, this sees what the caller's hooks have made of the state.
+        handle = self.register_load_state_dict_pre_hook(lambda _, final: seen.update(final))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+
+        # Blocks may be cut in another way now.
+        self._exchanges.clear()
+        self._members.clear()
+        self._share_out()
+        # torch casts state to the parameter's dtype and, where nothing changes, shares it with its source.
+        numbers = chain.from_iterable(group["params"] for group in seen["param_groups"])
+        weights = chain.from_iterable(group["params"] for group in self.param_groups)
+        for number, weight in zip(numbers, weights):
+            if number in seen["state"]:
+                self.state[weight] = restored(seen["state"][number], weight, self._owned(weight))
+
+
+def _apply(group: Group, weight: Tensor, direction: Tensor) -> None:
+    """Take the step of this process's part of a weight."""
+    lr, target = group["lr"], local(weight)
+    target.mul_(1 - lr * group["weight_decay"])
+    target.sub_((lr * direction).to(target.dtype))

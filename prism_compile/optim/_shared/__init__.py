@@ -1,0 +1,1 @@
+"""What the optimizers have in common: matrices of parameters, batched solves, shares, exchange, checks."""

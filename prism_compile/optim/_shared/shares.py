@@ -1,0 +1,120 @@
+"""Who does what: units of work, shared out over processes by their cost and with no talk between them.
+
+Nothing here asks for a process or a device, so that thousands of processes can be planned for on one.
+"""
+
+from collections.abc import Sequence
+from heapq import heapify, heapreplace
+from math import prod
+from typing import NamedTuple
+
+from .boxes import Box, Span, shape_of, within
+
+
+class Place(NamedTuple):
+    """A process, by its rank among the replicas and among the shards."""
+
+    replica: int
+    shard: int
+
+
+class Member(NamedTuple):
+    """A parameter's part in a plan: `units`, boxes of it in the form `shape`, each to be had whole by one.
+
+    It is cut along `dim` into the `spans` of the shards. costs: of each unit, in any one measure.
+    """
+
+    shape: tuple[int, ...]
+    dim: int
+    spans: tuple[Span, ...]
+    units: tuple[Box, ...]
+    costs: tuple[int, ...]
+
+    def home(self, unit: Box) -> int | None:
+        """The shard that has all of a unit, if one has."""
+        for shard, span in enumerate(self.spans):
+            if within(unit, self.dim, span) == unit:
+                return shard
+        return None
+
+    def shard_box(self, shard: int) -> Box:
+        """What a shard holds."""
+        return within(tuple((0, size) for size in self.shape), self.dim, self.spans[shard])
+
+
+class Unit(NamedTuple):
+    """A unit of a plan: the numbers of its member and of its box there, its owner, whether all is there."""
+
+    member: int
+    number: int
+    box: Box
+    owner: Place
+    is_local: bool
+
+
+def cheapest_first(costs: Sequence[int], loads: list[int]) -> list[int]:
+    """The rank for each cost, largest cost first to the least loaded rank; the loads grow."""
+    heap = [(load, rank) for rank, load in enumerate(loads)]
+    heapify(heap)
+    ranks = [0] * len(costs)
+    for i in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        load, rank = heap[0]
+        ranks[i] = rank
+        heapreplace(heap, (load + costs[i], rank))
+    for load, rank in heap:
+        loads[rank] = load
+    return ranks
+
+
+class Plan:
+    """The units of members, shared out over `replicas` times `shards` processes.
+
+    A unit that one shard holds whole stays with that shard, and its replicas share such units out; all
+    others go where the load is least. Members that are added later leave the shares of the others as they
+    are, for state may belong to them.
+    """
+
+    def __init__(self, replicas: int, shards: int):
+        self.replicas, self.shards = replicas, shards
+        self.members: list[Member] = []
+        self.units: list[Unit] = []
+        # By process, replica by replica.
+        self.loads = [0] * (replicas * shards)
+
+    def add(self, members: Sequence[Member]) -> list[list[Unit]]:
+        """Share out the units of more members; returns those of each."""
+        first = len(self.members)
+        free: list[tuple[int, int]] = []
+        bound: dict[int, list[tuple[int, int]]] = {}
+        self.members += members
+        for i, member in enumerate(members):
+            for j, unit in enumerate(member.units):
+                home = member.home(unit)
+                (free if home is None else bound.setdefault(home, [])).append((i, j))
+        owners: dict[tuple[int, int], Place] = {}
+        # The bound first, for they leave less choice.
+        for shard, keys in bound.items():
+            loads = self.loads[shard :: self.shards]
+            replicas = cheapest_first([members[i].costs[j] for i, j in keys], loads)
+            self.loads[shard :: self.shards] = loads
+            owners.update((key, Place(replica, shard)) for key, replica in zip(keys, replicas))
+        ranks = cheapest_first([members[i].costs[j] for i, j in free], self.loads)
+        owners.update((key, Place(*divmod(rank, self.shards))) for key, rank in zip(free, ranks))
+        added = [
+            [
+                Unit(first + i, j, box, owner := owners[i, j], member.home(box) == owner.shard)
+                for j, box in enumerate(member.units)
+            ]
+            for i, member in enumerate(members)
+        ]
+        self.units += [unit for units in added for unit in units]
+        return added
+
+    def piece(self, unit: Unit, shard: int) -> Box:
+        """The part of a unit that a shard holds."""
+        member = self.members[unit.member]
+        return within(unit.box, member.dim, member.spans[shard])
+
+    def piece_size(self, unit: Unit, shard: int) -> int:
+        """Number of entries of that part."""
+        return prod(shape_of(self.piece(unit, shard)))
