@@ -418,12 +418,3 @@ def test_half_complex_is_refused_by_name(name):
     for call in (FUNCTIONS[name], OPS[name]):
         with pytest.raises(TypeError, match=r"complex128, complex64\), got torch.complex32"):
             call(A)
-
-
-def test_optimizers_refuse_complex_parameters_by_name():
-    weight = torch.nn.Parameter(gaussian(4, 4).to(C64))
-    with pytest.raises(TypeError, match=r"real and floating-point, got one of torch\.complex64"):
-        pc.optim.Shampoo([weight])
-    weight.grad = torch.ones_like(weight)
-    with pytest.raises(RuntimeError, match="Muon does not support complex parameters"):
-        pc.optim.Muon([weight]).step()

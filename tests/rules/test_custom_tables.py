@@ -12,7 +12,7 @@ from prism_compile.optim import Muon
 
 from ..functions import FUNCTIONS, OPS, sample, tensors
 from ..matrices import F64, gaussian, log_spaced, relative_error, spd, svd_polar, with_singular_values
-from ..training import parameters, relative_difference, train
+from ..optim.training import parameters, relative_difference, train
 
 JORDAN, CLASSICAL = RULES["jordan"].table[0], (1.875, -1.25, 0.375)
 YOU = RULES["you"].table

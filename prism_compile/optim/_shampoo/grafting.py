@@ -25,11 +25,9 @@ def grafted(
 
     directions, plain: of the units that are owned here. A direction of zeros stays as it is.
     """
-    members: dict[int, list[Unit]] = {}
-    for unit in units:
-        members.setdefault(unit.member, []).append(unit)
+    members = exchange.by_member(units)
     none = like.new_zeros(2)
-    norms = {unit: _norms(directions[unit], plain[unit]) for unit in directions}
+    norms = {unit: _norms(directions[unit], plain[unit]) for unit in plain}
     # A block's owner knows its norms; those of a weight of several are put together, the others' as zeros.
     several = [unit for own in members.values() if len(own) > 1 for unit in own]
     if several and not exchange.alone:
@@ -37,7 +35,7 @@ def grafted(
         norms.update(zip(several, together.unbind()))
     scaled: dict[Unit, Tensor] = {}
     for own in members.values():
-        if here := [unit for unit in own if unit in directions]:
+        if here := [unit for unit in own if unit in plain]:
             total = torch.linalg.vector_norm(torch.stack([norms[unit] for unit in own]), dim=0)
             factor = total[1] / nonzero(total[0])
             scaled.update((unit, directions[unit] * factor) for unit in here)

@@ -1,6 +1,7 @@
 """Shampoo, its inverse roots by PRISM."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -16,9 +17,9 @@ from .._shared.layout import Layout, aligned, at_hand, local, shard_of
 from .._shared.optimizer import MatrixOptimizer
 from .blocks import member_of
 from .roots import compiled_inverse_roots, inverse_roots, refresh_roots
-from .rounds import Round
+from .rounds import Entry, Round
 from .settings import check_group
-from .state import Group, restored, vector_part
+from .state import Group, Part, has_started, restored, vector_part
 
 
 class Shampoo(MatrixOptimizer):
@@ -170,55 +171,59 @@ class Shampoo(MatrixOptimizer):
 
     def _step(self) -> None:
         # Refuse before anything is changed.
-        stepping = [(group, self._with_gradient(group)) for group in self.param_groups]
+        stepping = [(group, active) for group in self.param_groups if (active := self._with_gradient(group))]
         self._share_out()
-        for group, active in stepping:
-            if active:
-                with without_autocast(active[0]):
-                    self._step_group(group, active)
+        with ExitStack() as stack:
+            devices = {weight.device.type: weight for _, active in stepping for weight in active}
+            for weight in devices.values():
+                stack.enter_context(without_autocast(weight))
+            self._step_groups(stepping)
+        for group, _ in stepping:
+            group["count"] += 1
 
-    def _step_group(self, group: Group, active: list[Tensor]) -> None:
-        since_start = group["count"] - group["start_step"]
-        started = since_start >= 0
-        # A weight that joins later has no roots yet.
-        is_new = not all(self.state[weight] for weight in active)
-        due = started and (is_new or since_start % group["precondition_frequency"] == 0)
-        for weight in active:
-            taken = self.state[weight].setdefault("step", torch.zeros((), device=weight.device))
-            taken += 1
-        vectors = [weight for weight in active if weight.ndim < 2]
-        parts = [vector_part(group, self.state[weight], weight) for weight in vectors]
-        rounds = self._rounds(group, [weight for weight in active if weight.ndim > 1])
-        for part in chain(parts, *(own.parts.values() for own in rounds)):
-            part.accumulate(group["betas"])
-        if due:
-            states = [self.state[weight] for weight in group["params"] if weight in self.state]
-            refresh_roots(self._inverse_roots, group, states, self._root_group)
-        for weight, part in zip(vectors, parts):
-            _apply(group, weight, part.plain(group))
-        for own in rounds:
-            for weight, direction in own.directions(group, started):
-                _apply(group, weight, shard_of(direction, weight, self._layout(weight)))
-        group["count"] += 1
-
-    @property
-    def _root_group(self) -> Any:
-        """The processes that share the roots of factors which all of them have."""
-        return None if self._shard_state else self._process_group
-
-    def _rounds(self, group: Group, weights: list[Tensor]) -> list[Round]:
-        """The weights by the exchange and the kind of gradient that they have, blocks put together."""
+    def _step_groups(self, stepping: list[tuple[Group, list[Tensor]]]) -> None:
+        due = [group for group, active in stepping if self._is_due(group, active)]
+        vectors: list[tuple[Tensor, Part]] = []
         rounds: dict[tuple[int, torch.dtype, torch.device], Round] = {}
-        for weight in weights:
-            assert weight.grad is not None
-            exchange, member = self._members[weight]
-            gradient = at_hand(aligned(weight.grad, weight), self._layout(weight))
-            key = id(exchange), gradient.dtype, gradient.device
-            own = rounds.setdefault(key, Round(exchange, gradient))
-            own.add(member, weight, gradient, self.state[weight])
+        for group, active in stepping:
+            for weight in active:
+                state = self.state[weight]
+                taken = state.setdefault("step", torch.zeros((), device=weight.device))
+                taken += 1
+                if weight.ndim < 2:
+                    vectors.append((weight, vector_part(group, state, weight)))
+                else:
+                    self._enter(rounds, Entry(group, weight, state, self._gradient(weight)))
         for own in rounds.values():
-            own.collect(group)
-        return list(rounds.values())
+            own.collect()
+        for part in chain((part for _, part in vectors), *(own.parts.values() for own in rounds.values())):
+            part.accumulate()
+        states = [(group, self.state[w]) for group in due for w in group["params"] if w in self.state]
+        if states:
+            # With `shard_state` a process has the factors that it solves for.
+            refresh_roots(self._inverse_roots, states, None if self._shard_state else self._process_group)
+        for weight, part in vectors:
+            _apply(part.group, weight, part.plain())
+        for own in rounds.values():
+            for entry, direction in own.directions():
+                weight = entry.weight
+                _apply(entry.group, weight, shard_of(direction, weight, self._layout(weight)))
+
+    def _is_due(self, group: Group, active: list[Tensor]) -> bool:
+        """Whether roots are computed anew; a weight that joins late has none yet."""
+        is_new = not all(self.state[weight] for weight in active)
+        since_start = group["count"] - group["start_step"]
+        return has_started(group) and (is_new or since_start % group["precondition_frequency"] == 0)
+
+    def _gradient(self, weight: Tensor) -> Tensor:
+        assert weight.grad is not None
+        return at_hand(aligned(weight.grad, weight), self._layout(weight))
+
+    def _enter(self, rounds: dict[tuple[int, torch.dtype, torch.device], Round], entry: Entry) -> None:
+        """Put a weight to those that it can travel with."""
+        exchange, member = self._members[entry.weight]
+        key = id(exchange), entry.gradient.dtype, entry.gradient.device
+        rounds.setdefault(key, Round(exchange, entry.gradient)).entries[member] = entry
 
     def _owned(self, weight: Tensor) -> list[int]:
         """The numbers of a weight's blocks that are this process's."""

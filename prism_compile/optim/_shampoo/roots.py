@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,43 +61,52 @@ def compiled_inverse_roots(options: dict[str, Any]) -> Callable[..., Tensor]:
     return compiled_apart(inverse_roots, {"recompile_limit": 256, **options})
 
 
+class _Entry(NamedTuple):
+    """A factor, its root, and the number of gradients in it."""
+
+    factor: Tensor
+    root: Tensor
+    taken: Tensor
+    group: dict[str, Any]
+
+    def key(self) -> tuple[Any, ...]:
+        """What the factors of one batch have in common."""
+        names = ("p", "eps", "steps", "solver")
+        options = [self.group[name] for name in names]
+        return (len(self.factor), self.factor.dtype, self.factor.device, self.group["betas"][1], *options)
+
+
 def refresh_roots(
-    solve: Callable[..., Tensor], group: dict[str, Any], states: list[dict[str, Any]], replicas: Any
+    solve: Callable[..., Tensor], states: list[tuple[dict[str, Any], dict[str, Any]]], replicas: Any
 ) -> None:
-    """Compute the roots of weights' blocks anew, equal sizes in one batch.
+    """Compute anew the roots of weights, each given by its group and its state; equal sizes in one batch.
 
     Weights without a gradient now are among them, so that a batch's shape does not change. replicas: a group
     of processes that have the same states; each solves a share, balanced by n³.
     """
-    entries = [(factor, root, state["step"]) for state in states for factor, root in factors_of(state)]
-    mine = entries
-    if replicas is not None:
-        ranks = cheapest_first([factor.shape[0] ** 3 for factor, _, _ in entries], [0] * replicas.size())
-        mine = [entry for entry, rank in zip(entries, ranks) if rank == replicas.rank()]
-    _solve_roots(solve, group, mine)
+    entries = [_Entry(*pair, state["step"], group) for group, state in states for pair in factors_of(state)]
     if replicas is None:
+        _solve_roots(solve, entries)
         return
+    ranks = cheapest_first([len(entry.factor) ** 3 for entry in entries], [0] * replicas.size())
+    _solve_roots(solve, [entry for entry, rank in zip(entries, ranks) if rank == replicas.rank()])
     by_kind: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, int]]] = {}
-    for (_, root, _), rank in zip(entries, ranks):
-        by_kind.setdefault((root.dtype, root.device), []).append((root, rank))
+    for entry, rank in zip(entries, ranks):
+        by_kind.setdefault((entry.root.dtype, entry.root.device), []).append((entry.root, rank))
     for roots in by_kind.values():
         _spread(roots, replicas)
 
 
-def _solve_roots(
-    solve: Callable[..., Tensor], group: dict[str, Any], entries: list[tuple[Tensor, Tensor, Tensor]]
-) -> None:
-    """Write the roots of (factor, root, number of steps taken)."""
-    batches: dict[tuple[int, torch.dtype, torch.device], list[tuple[Tensor, Tensor, Tensor]]] = {}
+def _solve_roots(solve: Callable[..., Tensor], entries: list[_Entry]) -> None:
+    """Write the roots of some factors."""
+    batches: dict[tuple[Any, ...], list[_Entry]] = {}
     for entry in entries:
-        factor = entry[0]
-        batches.setdefault((factor.shape[0], factor.dtype, factor.device), []).append(entry)
-    for (n, dtype, _), members in batches.items():
-        factors, roots, taken = zip(*members)
-        weights = correction(torch.stack(taken), group["betas"][1], dtype)[:, None, None]
-        p, eps = group["p"], group["eps"]
-        steps = group["steps"] or steps_for_factor(n, p, eps, dtype)
-        found = solve(torch.stack(factors), weights, p, eps, steps, group["solver"])
+        batches.setdefault(entry.key(), []).append(entry)
+    for (n, dtype, _, beta, p, eps, steps, solver), members in batches.items():
+        factors, roots, taken, _ = zip(*members)
+        weights = correction(torch.stack(taken), beta, dtype)[:, None, None]
+        steps = steps or steps_for_factor(n, p, eps, dtype)
+        found = solve(torch.stack(factors), weights, p, eps, steps, solver)
         torch._foreach_copy_(list(roots), list(found.unbind()))
 
 

@@ -1,7 +1,7 @@
 """A step of weights whose blocks travel together: gradients to the owners of blocks, directions back."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -9,7 +9,16 @@ from ..._iteration.precision import accumulation_dtype
 from .._shared.exchange import Exchange
 from .._shared.shares import Unit
 from .grafting import grafted
-from .state import Group, Part
+from .state import Group, Part, has_started
+
+
+class Entry(NamedTuple):
+    """A weight of a round, with what is at hand of its gradient here."""
+
+    group: Group
+    weight: Tensor
+    state: dict[str, Any]
+    gradient: Tensor
 
 
 class Round:
@@ -18,40 +27,47 @@ class Round:
     def __init__(self, exchange: Exchange, gradient: Tensor):
         self._exchange = exchange
         self._like = gradient.new_empty(0)
-        self._weights: dict[int, Tensor] = {}
-        self._shapes: dict[int, tuple[int, ...]] = {}
-        self._gradients: dict[int, Tensor] = {}
-        self._states: dict[int, dict[str, Any]] = {}
         self._units: list[Unit] = []
+        self.entries: dict[int, Entry] = {}
         # Of the blocks that are this process's.
         self.parts: dict[Unit, Part] = {}
 
-    def add(self, member: int, weight: Tensor, gradient: Tensor, state: dict[str, Any]) -> None:
-        """Add a weight; `gradient`: what is at hand of it."""
-        self._weights[member], self._states[member] = weight, state
-        self._shapes[member] = tuple(gradient.shape)
-        form = self._exchange.shard_shape(member)
-        self._gradients[member] = gradient.reshape(form)
+    def _local(self, member: int) -> Tensor:
+        return self.entries[member].gradient.reshape(self._exchange.shard_shape(member))
 
-    def collect(self, group: Group) -> None:
+    def collect(self) -> None:
         """Bring the gradients to the owners of their blocks."""
-        self._units = self._exchange.units(self._weights)
-        for unit, arrived in self._exchange.collect(self._units, self._gradients.__getitem__, self._like):
-            if arrived is None:
-                arrived = self._exchange.local_piece(self._gradients.__getitem__, unit)
-            kept = accumulation_dtype(self._weights[unit.member].dtype)
-            part = Part(self._states[unit.member], unit.number, arrived.to(kept))
-            part.prepare(group, part.gradient)
+        self._units = self._exchange.units(self.entries)
+        for unit, arrived in self._exchange.collect(self._units, self._local, self._like):
+            entry = self.entries[unit.member]
+            gradient = self._exchange.local_piece(self._local, unit) if arrived is None else arrived
+            kept = accumulation_dtype(entry.weight.dtype)
+            part = Part(entry.group, entry.state, unit.number, gradient, kept)
+            part.prepare(gradient)
             self.parts[unit] = part
 
-    def directions(self, group: Group, started: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    def directions(self) -> Iterator[tuple[Entry, Tensor]]:
         """Each weight with its direction, as far as it is at hand here."""
+        # One weight at a time where nothing travels, which saves memory.
+        alone = self._exchange.alone
+        for units in self._exchange.by_member(self._units).values() if alone else [self._units]:
+            yield from self._directions(units)
+
+    def _directions(self, units: list[Unit]) -> Iterator[tuple[Entry, Tensor]]:
         like = self._like.to(accumulation_dtype(self._like.dtype))
-        found = {unit: part.plain(group) for unit, part in self.parts.items()}
-        if started:
-            plain = found
-            found = {unit: part.preconditioned(group) for unit, part in self.parts.items()}
-            if group["grafting"] != "none":
-                found = grafted(self._exchange, self._units, found, plain, like)
-        for member, direction in self._exchange.distribute(self._units, found, like):
-            yield self._weights[member], direction.reshape(self._shapes[member])
+        found: dict[Unit, Tensor] = {}
+        plain: dict[Unit, Tensor] = {}
+        grafting = [unit for unit in units if _is_grafted(self.entries[unit.member].group)]
+        for unit in filter(self.parts.__contains__, units):
+            part = self.parts[unit]
+            found[unit] = part.preconditioned() if has_started(part.group) else part.plain()
+        for unit in filter(self.parts.__contains__, grafting):
+            plain[unit] = self.parts[unit].plain()
+        found.update(grafted(self._exchange, grafting, found, plain, like))
+        for member, direction in self._exchange.distribute(units, found, like):
+            entry = self.entries[member]
+            yield entry, direction.reshape(entry.gradient.shape)
+
+
+def _is_grafted(group: Group) -> bool:
+    return has_started(group) and group["grafting"] != "none"

@@ -29,16 +29,23 @@ def correction(step: Tensor, beta: float, dtype: torch.dtype) -> Tensor:
     return -torch.expm1(step * log(beta)) if 0 < beta < 1 else torch.ones_like(step)
 
 
+def has_started(group: Group) -> bool:
+    """Whether a group's steps are preconditioned by now."""
+    return bool(group["count"] >= group["start_step"])
+
+
 @dataclass(frozen=True)
 class Part:
-    """A block of a weight, or a vector, with its gradient in the precision that state is kept in.
+    """A block of a weight, or a vector, with its gradient.
 
-    number: of the block; None for a vector. state: the weight's.
+    number: of the block; None for a vector. state: the weight's. kept: the dtype of state.
     """
 
+    group: Group
     state: dict[str, Any]
     number: int | None
     gradient: Tensor
+    kept: torch.dtype
 
     def __getitem__(self, name: str) -> Tensor:
         return local(self.state[self._key(name)])
@@ -49,22 +56,21 @@ class Part:
     def has(self, name: str) -> bool:
         return self._key(name) in self.state
 
-    def prepare(self, group: Group, like: Tensor) -> None:
+    def prepare(self, like: Tensor) -> None:
         """Make the state that is not there yet; `like`: the gradient, laid out as the state shall be."""
-        G = self.gradient
-        if not self.has("mean") and group["betas"][0] > 0:
-            self.state[self._key("mean")] = torch.zeros_like(like, dtype=G.dtype)
-        if not self.has("square") and (self.number is None or group["grafting"] == "adam"):
-            self.state[self._key("square")] = torch.zeros_like(like, dtype=G.dtype)
+        if not self.has("mean") and self.group["betas"][0] > 0:
+            self.state[self._key("mean")] = torch.zeros_like(like, dtype=self.kept)
+        if not self.has("square") and (self.number is None or self.group["grafting"] == "adam"):
+            self.state[self._key("square")] = torch.zeros_like(like, dtype=self.kept)
         if self.number is not None and not self.has("left"):
-            for name, n in zip(("left", "right"), G.shape):
-                self.state[self._key(name)] = G.new_zeros(n, n)
-                self.state[self._key(f"{name}_root")] = torch.eye(n, dtype=G.dtype, device=G.device)
+            for name, n in zip(("left", "right"), like.shape):
+                self.state[self._key(name)] = like.new_zeros(n, n, dtype=self.kept)
+                self.state[self._key(f"{name}_root")] = torch.eye(n, dtype=self.kept, device=like.device)
 
-    def accumulate(self, betas: tuple[float, float]) -> None:
+    def accumulate(self) -> None:
         """Take the gradient into the means and factors."""
-        first, second = betas
-        G = self.gradient
+        first, second = self.group["betas"]
+        G = self.gradient.to(self.kept)
         if self.has("mean"):
             _decayed(self["mean"], G, first)
         if self.has("square"):
@@ -74,23 +80,23 @@ class Part:
             self["left"].addmm_(G, G.mT, beta=second, alpha=scale)
             self["right"].addmm_(G.mT, G, beta=second, alpha=scale)
 
-    def mean(self, group: Group) -> Tensor:
+    def mean(self) -> Tensor:
         """The gradients' mean, its bias corrected."""
-        mean = self["mean"] if self.has("mean") else self.gradient
-        return mean / correction(self.state["step"], group["betas"][0], mean.dtype)
+        mean = self["mean"] if self.has("mean") else self.gradient.to(self.kept)
+        return mean / correction(self.state["step"], self.group["betas"][0], mean.dtype)
 
-    def plain(self, group: Group) -> Tensor:
+    def plain(self) -> Tensor:
         """The direction of the grafted method."""
-        mean = self.mean(group)
+        mean = self.mean()
         if not self.has("square"):
             return mean
-        square = self["square"] / correction(self.state["step"], group["betas"][1], mean.dtype)
-        direction: Tensor = mean / (square.sqrt() + group["grafting_eps"])
+        square = self["square"] / correction(self.state["step"], self.group["betas"][1], mean.dtype)
+        direction: Tensor = mean / (square.sqrt() + self.group["grafting_eps"])
         return direction
 
-    def preconditioned(self, group: Group) -> Tensor:
+    def preconditioned(self) -> Tensor:
         """The mean between the inverse roots of its factors."""
-        direction: Tensor = self["left_root"] @ self.mean(group) @ self["right_root"]
+        direction: Tensor = self["left_root"] @ self.mean() @ self["right_root"]
         return direction
 
 
@@ -98,8 +104,8 @@ def vector_part(group: Group, state: dict[str, Any], weight: Tensor) -> Part:
     """A vector's gradient and state, as far as this process has them."""
     assert weight.grad is not None
     gradient = aligned(weight.grad, weight)
-    part = Part(state, None, local(gradient).to(accumulation_dtype(weight.dtype)))
-    part.prepare(group, gradient)
+    part = Part(group, state, None, local(gradient), accumulation_dtype(weight.dtype))
+    part.prepare(gradient)
     return part
 
 

@@ -47,6 +47,14 @@ class Exchange:
         """The shape, in a member's form, of what this process holds of it."""
         return shape_of(self.plan.members[member].shard_box(self.here.shard))
 
+    @staticmethod
+    def by_member(units: list[Unit]) -> dict[int, list[Unit]]:
+        """The units of each member."""
+        found: dict[int, list[Unit]] = {}
+        for unit in units:
+            found.setdefault(unit.member, []).append(unit)
+        return found
+
     def owns(self, unit: Unit) -> bool:
         """Whether a unit is this process's."""
         return unit.owner == self.here
@@ -113,10 +121,7 @@ class Exchange:
         pieces = self._returned(units, results, like)
         if self.plan.replicas > 1:
             pieces = self._among_replicas(units, pieces, like)
-        by_member: dict[int, list[Unit]] = {}
-        for unit in units:
-            by_member.setdefault(unit.member, []).append(unit)
-        for number, own in by_member.items():
+        for number, own in self.by_member(units).items():
             box = self.plan.members[number].shard_box(self.here.shard)
             shape = shape_of(box)
             if len(own) == 1:

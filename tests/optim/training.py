@@ -5,7 +5,7 @@ from torch import nn
 
 from prism_compile.optim import Muon
 
-from .matrices import gaussian
+from ..matrices import gaussian
 
 SHAPES = [(24, 24), (40, 16), (16, 40), (24, 24)]
 

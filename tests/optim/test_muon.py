@@ -115,10 +115,13 @@ class TestParity:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"lr": -1.0}, ValueError, "lr must be ≥ 0, got -1.0"),
+        ({"lr": -1.0}, ValueError, "lr must be finite and ≥ 0, got -1.0"),
+        ({"lr": "a"}, TypeError, "lr must be a number ≥ 0, got 'a' of type str"),
+        ({"nesterov": 1}, TypeError, "nesterov must be True or False"),
+        ({"process_group": "world"}, TypeError, "process_group must be None, a .* got 'world' of type str"),
         ({"lr": torch.ones(2)}, ValueError, "lr must have one element"),
-        ({"momentum": -0.1}, ValueError, "momentum must be ≥ 0"),
-        ({"weight_decay": float("nan")}, ValueError, "weight_decay must be ≥ 0"),
+        ({"momentum": -0.1}, ValueError, "momentum must be finite and ≥ 0"),
+        ({"weight_decay": float("nan")}, ValueError, "weight_decay must be finite and ≥ 0"),
         ({"adjust_lr_fn": "other"}, ValueError, "adjust_lr_fn must be one of .* got 'other'"),
         ({"ns_coefficients": (1.0, 2.0)}, ValueError, r"ns_coefficients must have three finite numbers \(a"),
         ({"ns_steps": 0}, ValueError, "ns_steps must be ≥ 1, got 0"),
@@ -138,6 +141,6 @@ def test_errors_name_the_argument(options, error, message):
 
 def test_vectors_are_refused_and_leave_the_optimizer_as_it_was():
     optimizer = Muon(parameters())
-    with pytest.raises(ValueError, match=r"at least 2 dimensions, got shape \(7,\)"):
+    with pytest.raises(ValueError, match=r"at least 2 dimensions, got one of shape \(7,\)"):
         optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(7))]})
     assert len(optimizer.param_groups) == 1

@@ -1,0 +1,198 @@
+"""Muon: several processes step as one."""
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+
+from prism_compile.optim import Muon, split_parameters
+
+from ...matrices import gaussian
+from .traffic import Traffic
+from .twins import STEPS, assert_same, compare, set_gradients, twins
+
+# Odd numbers of equal shapes, transposed ones, rows that no number of processes divides.
+SHAPES = [(9, 6), (6, 9), (9, 6), (12, 12), (7, 3), (1, 5), (9, 6)]
+ROWS, COLUMNS, REPLICAS = [Shard(0)], [Shard(1)], [Replicate()]
+
+
+def build(groups, **options) -> Muon:
+    return Muon(groups, **{"lr": 0.1, "compile": False, "dtype": None, **options})
+
+
+def build_compiled(groups, **options) -> Muon:
+    return build(groups, compile={"backend": "aot_eager"}, **options)
+
+
+class Model(nn.Module):
+    """Rows that no number of processes divides, a convolution, a lone shape, an odd number of equal ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(3, 7, 3)
+        self.blocks = nn.ModuleList(nn.Linear(35, 35) for _ in range(3))
+        self.narrow = nn.Linear(35, 1)
+        self.last = nn.Linear(1, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x).flatten(1)
+        for block in self.blocks:
+            x = block(x).tanh()
+        return self.last(self.narrow(x))
+
+
+def train(model: nn.Module, optimizers: list, first: int = 0, steps: int = STEPS) -> None:
+    for seed in range(first, first + steps):
+        model.zero_grad()
+        model(gaussian(6, 3, 7, seed=seed)).square().mean().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def models(*kinds: str) -> list[nn.Module]:
+    """Equal models: "plain", "fsdp", or a mesh of replicas and shards for hybrid sharding."""
+    found = []
+    for kind in kinds:
+        torch.manual_seed(0)
+        model = Model().double()
+        if kind != "plain":
+            options = {} if kind == "fsdp" else {"mesh": kind}
+            for block in model.blocks:
+                fully_shard(block, **options)
+            fully_shard(model, **options)
+        found.append(model)
+    return found
+
+
+def fsdp(world: int, folder: Path) -> None:
+    """`fully_shard`: 20 steps of a model as one process takes them, its momentum too."""
+    model, twin = models("fsdp", "plain")
+    optimizer, other = (build(split_parameters(own).matrices) for own in (model, twin))
+    assert len(optimizer.param_groups[0]["params"]) == 5
+    train(model, [optimizer])
+    train(twin, [other])
+    assert_same(model.parameters(), twin.parameters())
+    for param, whole in zip(model.parameters(), twin.parameters()):
+        if whole in other.state:
+            buffer = optimizer.state[param]["momentum_buffer"]
+            assert isinstance(buffer, DTensor)
+            assert_same([buffer], [other.state[whole]["momentum_buffer"]])
+
+
+def replicated(world: int, folder: Path) -> None:
+    """DDP: a share each, eager and compiled, experts and heads in ranges; less than a share is sent."""
+    group = dist.group.WORLD
+    cases = [(shape, None, {}) for shape in SHAPES]
+    cases += [((5, 6, 4), None, {"flatten": False}), ((12, 3), None, {"heads": 4}), ((4, 5, 2), None, {})]
+    compare(cases, build, process_group=group)
+    compare(cases[:4], build_compiled, process_group=group)
+    compare(
+        [((8, 8), REPLICAS, {}), ((8, 4), REPLICAS, {})],
+        build,
+        init_device_mesh("cpu", (world,)),
+        process_group=group,
+    )
+    groups, _ = twins([((16, 16), None, {})] * (2 * world))
+    optimizer = build(groups, process_group=group)
+    for own in groups:
+        own["params"][0].grad = gaussian(16, 16)
+    with Traffic() as traffic:
+        optimizer.step()
+    # One collective, of this process's two polar factors.
+    assert traffic.sent == {"_allgather_base_": [2 * 16 * 16 * 8]}
+
+
+def float32(world: int, folder: Path) -> None:
+    """float32 and, by default, bfloat16 solves of float32 gradients, some of which float16 could not hold."""
+    cases = [((24, 16), None, {}), ((16, 24), None, {}), ((24, 16), None, {})]
+    # Batches of other sizes: sums in another order, i.e. some ulps of an update of norm below 0.1·√16 in each
+    # of 20 steps that do not act on each other.
+    compare(cases, build, dtype=torch.float32, tolerance=1e-6, process_group=dist.group.WORLD)
+    params = [nn.Parameter(gaussian(7, 5, seed=i, dtype=torch.float32)) for i in range(2)]
+    mesh = init_device_mesh("cpu", (world,))
+    shards = [nn.Parameter(distribute_tensor(param.detach().clone(), mesh, ROWS)) for param in params]
+    for i, (param, shard) in enumerate(zip(params, shards)):
+        param.grad = gaussian(7, 5, seed=i + 9, dtype=torch.float32) * 1e-12
+        shard.grad = distribute_tensor(param.grad, mesh, ROWS)
+    for own in (params, shards):
+        Muon(own, lr=0.1, compile=False).step()
+    # bfloat16 sums in another order: some ulps of an update of entries below 0.1.
+    assert_same(shards, params, 0.1 * 2**-7)
+
+
+def placements(world: int, folder: Path) -> None:
+    """Shards of other dimensions; whole experts and heads, and replicas, which nobody exchanges."""
+    mesh = init_device_mesh("cpu", (world,))
+    cases = [
+        ((9, 6), ROWS, {}),
+        ((9, 6), COLUMNS, {}),
+        ((6, 9), COLUMNS, {}),
+        ((6, 9), REPLICAS, {}),
+        ((4, 5, 2), [Shard(2)], {}),
+        ((4, 5, 2), [Shard(1)], {"flatten": False}),
+        ((4, 6, 2), [Shard(1)], {"flatten": False}),
+        ((10, 3), ROWS, {"heads": 5}),
+        ((9, 6), ROWS, {"nesterov": False}),
+        ((9, 6), COLUMNS, {"heads": 3}),
+    ]
+    compare(cases, build, mesh)
+    whole = [((3, 6, 4), ROWS, {"flatten": False}), ((1, 6, 4), ROWS, {"flatten": False})]
+    whole += [((16, 3), ROWS, {"heads": 4}), ((6, 9), REPLICAS, {})]
+    compare(whole, build, mesh)
+    groups, others = twins(whole, mesh)
+    set_gradients(groups, others, step=len(groups))
+    optimizer = build(groups)
+    with Traffic() as traffic:
+        optimizer.step()
+    assert not traffic.sent
+
+
+def uneven(world: int, folder: Path) -> None:
+    """Fewer matrices than processes, empty shards."""
+    mesh = init_device_mesh("cpu", (world,))
+    cases = [((4, 6), ROWS, {}), ((7, 5), ROWS, {}), ((7, 5), ROWS, {}), ((2, 9), ROWS, {})]
+    compare(cases, build, mesh)
+    compare(cases[:2], build_compiled, mesh)
+
+
+def hybrid(world: int, folder: Path) -> None:
+    """Hybrid sharding: the replicas share out what their shards solve, or each solves all."""
+    mesh = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("replicate", "shard"))
+    cases = [(shape, [Replicate(), Shard(0)], {}) for shape in SHAPES]
+    cases += [((6, 9), [Replicate(), Shard(1)], {}), ((5, 6, 4), [Replicate(), Shard(0)], {"flatten": False})]
+    compare(cases, build, mesh)
+    compare(cases, build, mesh, process_group=mesh["replicate"])
+    # By `fully_shard` itself.
+    model, twin = models(mesh, "plain")
+    optimizer = build(split_parameters(model).matrices, process_group=mesh.get_group("replicate"))
+    other = build(split_parameters(twin).matrices)
+    train(model, [optimizer], steps=3)
+    train(twin, [other], steps=3)
+    assert_same(model.parameters(), twin.parameters())
+
+
+def tensor_parallel(world: int, folder: Path) -> None:
+    """Matrices that two mesh dimensions cut are gathered."""
+    mesh = init_device_mesh("cpu", (2, world // 2))
+    cases = [
+        ((9, 6), [Shard(1), Replicate()], {}),
+        ((9, 6), [Shard(0), Shard(1)], {}),
+        ((6, 9), [Shard(0), Shard(0)], {}),
+        ((4, 3, 2), [Shard(0), Shard(0)], {"flatten": False}),
+    ]
+    compare(cases, build, mesh)
+
+
+CASES = {
+    "muon-fsdp": fsdp,
+    "muon-replicated": replicated,
+    "muon-float32": float32,
+    "muon-placements": placements,
+    "muon-uneven": uneven,
+    "muon-hybrid": hybrid,
+    "muon-tensor-parallel": tensor_parallel,
+}

@@ -1,0 +1,125 @@
+"""What the optimizers refuse, by name, and what they leave as it was."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from prism_compile.optim import Muon, Orthogonaliser, Shampoo
+
+from .training import parameters
+
+KINDS = pytest.mark.parametrize("kind", [Muon, Shampoo])
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"lr": "a"}, TypeError, "lr must be a number ≥ 0, got 'a' of type str"),
+        ({"lr": -1.0}, ValueError, "lr must be finite and ≥ 0, got -1.0"),
+        ({"lr": float("inf")}, ValueError, "lr must be finite and ≥ 0, got inf"),
+        (
+            {"lr": torch.ones(2)},
+            ValueError,
+            r"lr must have one element where it is a tensor, got shape \(2,\)",
+        ),
+        ({"weight_decay": float("nan")}, ValueError, "weight_decay must be finite and ≥ 0, got nan"),
+        ({"compile": "yes"}, TypeError, "compile must be True, False or a dict for torch.compile, got 'yes'"),
+        ({"process_group": 3}, TypeError, "process_group must be None, a .* got 3 of type int"),
+    ],
+    ids=str,
+)
+def test_options_are_named(kind, options, error, message):
+    with pytest.raises(error, match=message):
+        kind(parameters(), **options)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("group", "error", "message"),
+    [
+        ({"lr": "a"}, TypeError, "lr must be a number"),
+        ({"compile": True}, ValueError, "compile must be the optimizer's"),
+        ({"process_group": None}, ValueError, "process_group must be the optimizer's"),
+    ],
+    ids=str,
+)
+def test_a_group_that_is_refused_leaves_the_optimizer_as_it_was(kind, group, error, message):
+    optimizer = kind(parameters())
+    before = copy.deepcopy(optimizer.state_dict())
+    given = {"params": [nn.Parameter(torch.zeros(4, 4))], **group}
+    with pytest.raises(error, match=message):
+        optimizer.add_param_group(given)
+    assert optimizer.state_dict() == before
+    assert set(given) == {"params", *group}
+
+
+@KINDS
+def test_parameters_without_real_dense_matrices_are_refused(kind):
+    with pytest.raises(
+        TypeError, match=r"params must be real and floating-point, got one of torch\.complex64"
+    ):
+        kind([nn.Parameter(torch.zeros(4, 4, dtype=torch.complex64))])
+    with pytest.raises(TypeError, match=r"params must be dense, got one of layout torch\.sparse_coo"):
+        kind([nn.Parameter(torch.eye(4).to_sparse())])
+    flattened = nn.Parameter(torch.zeros(4, 4))
+    flattened._fsdp_flattened = True
+    with pytest.raises(TypeError, match="FullyShardedDataParallel has flattened"):
+        kind([flattened])
+
+
+@KINDS
+def test_sparse_gradients_are_refused_before_anything_is_changed(kind):
+    params = parameters([(4, 4)] * 2)
+    params[0].grad, params[1].grad = torch.eye(4), torch.eye(4).to_sparse()
+    before = params[0].detach().clone()
+    optimizer = kind(params, compile=False)
+    with pytest.raises(RuntimeError, match=f"{kind.__name__} does not support sparse gradients"):
+        optimizer.step()
+    assert torch.equal(params[0].detach(), before)
+    assert not optimizer.state
+
+
+@KINDS
+def test_copies_of_either_kind_keep_how_they_compile(kind):
+    optimizer = kind(parameters(), compile=False)
+    for twin in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        params = twin.param_groups[0]["params"]
+        for param in params:
+            param.grad = torch.ones_like(param)
+        with torch._dynamo.config.patch(disable=False), torch.compiler.set_stance("fail_on_recompile"):
+            twin.step()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"steps": 0}, ValueError, "steps must be ≥ 1, got 0"),
+        ({"rule": "newton"}, ValueError, "rule must be one of .* got 'newton'"),
+        ({"rule": [(1.0, 2.0)]}, ValueError, r"rule must have .* \(a"),
+        ({"dtype": torch.int32}, ValueError, "dtype must be None or one of"),
+        ({"flatten": 1}, TypeError, "flatten must be True or False, got 1 of type int"),
+        ({"heads": 0}, ValueError, "heads must be ≥ 1, got 0"),
+        ({"process_group": 3}, TypeError, "process_group must be None, a .* got 3 of type int"),
+    ],
+    ids=str,
+)
+def test_the_orthogonaliser_names_its_options(options, error, message):
+    with pytest.raises(error, match=message):
+        Orthogonaliser(**options)
+
+
+def test_the_orthogonaliser_names_what_it_cannot_take():
+    orthogonalise = Orthogonaliser(compile=False)
+    with pytest.raises(TypeError, match=r"updates must be real and floating-point, got one of torch\.int64"):
+        orthogonalise([torch.ones(3, 3, dtype=torch.int64)])
+    with pytest.raises(ValueError, match=r"at least 2 dimensions, got one of shape \(3,\)"):
+        orthogonalise([torch.ones(3)])
+
+
+def test_shampoo_shards_state_over_a_group_only():
+    with pytest.raises(ValueError, match="shard_state must be False where process_group is None, got True"):
+        Shampoo(parameters(), shard_state=True)
