@@ -42,6 +42,7 @@ stops   at so many processes: from there on twice as many take less than {worthw
         padding (most of an all-gather), sending (longer than solving), unshared work (what all
         replicas do alike), idle processes (more than units) or the largest unit
 no gain from so many processes on: each may as well solve everything
+over    the mean, or what is no padding: rows of 1.00 are left out
 plan    seconds of Python to plan for the most processes and to model them
 Muon    bfloat16, 5 steps. Shampoo: float32, blocks of at most {largest}, roots every {frequency} steps"""
 
@@ -78,7 +79,7 @@ def _number(value: float) -> str:
     """Three digits, as far as a column of six has them."""
     if not value:
         return "-"
-    digits = next((d for limit, d in ((100, 0), (10, 1), (1, 2)) if value >= limit), 3)
+    digits = next((d for limit, d in ((99.5, 0), (9.95, 1), (0.995, 2)) if value >= limit), 3)
     return f"{value:.{digits}f}" if value >= 0.0005 else f"{value:.0e}"
 
 
@@ -134,7 +135,7 @@ def _print_model(scalings: list[Scaling], worlds: list[int]) -> None:
         print(f"\n{title}\n{'processes':20}" + "".join(f"{world:>7}" for world in worlds))
         for own in scalings:
             cells = [_number(value(own, world)) for world in worlds]
-            if set(cells) != {"-"}:
+            if not set(cells) <= {"-", "1.00"}:
                 print(f"{own.scheme.name:20}" + "".join(f"{cell:>7}" for cell in cells))
 
 
