@@ -3,9 +3,11 @@
 Nothing here asks for a process or a device, so that thousands of processes can be planned for on one.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from heapq import heapify, heapreplace
 from math import prod
+from operator import itemgetter
 from typing import NamedTuple
 
 from .boxes import Box, Span, shape_of, within
@@ -32,10 +34,10 @@ class Member(NamedTuple):
 
     def home(self, unit: Box) -> int | None:
         """The shard that has all of a unit, if one has."""
-        for shard, span in enumerate(self.spans):
-            if within(unit, self.dim, span) == unit:
-                return shard
-        return None
+        low, high = unit[self.dim]
+        # Spans are in order and the empty ones last.
+        shard = bisect_right(self.spans, low, key=itemgetter(0)) - 1
+        return shard if high <= self.spans[shard][1] else None
 
     def shard_box(self, shard: int) -> Box:
         """What a shard holds."""

@@ -1,0 +1,116 @@
+"""`tools/scale`: its model of what processes send and compute is what they do."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch):
+    """The folder of the commands, importable."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "tools"))
+
+
+def test_two_processes_do_what_the_model_says(capsys):
+    from scale_main import compare
+
+    assert compare([2])
+    rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("2 ")]
+    assert len(rows) == 8
+    assert all(row.count("0.00%") == 2 for row in rows)
+
+
+@pytest.mark.parametrize(("key", "allowed"), [("sent", 0.01), ("flops", 0.05)])
+def test_a_model_that_is_off_is_found_out(key, allowed, monkeypatch):
+    """Numbers of one process of two that differ from the model's by less and by more than is allowed."""
+    import scale_main
+    from scale_lists import LISTS, SCHEMES
+    from scale_model import work_of
+
+    def measured(world, name, steps, options, factor=1.0):
+        found = [{}, {}]
+        for scheme in SCHEMES:
+            _, work = work_of(scheme, LISTS[name], scheme.grid(world, scale_main.SHARDS), options)
+            for rank, process in enumerate(found):
+                process[scheme.name] = {"sent": work.sent.flat[rank], "flops": work.flops.flat[rank]}
+        found[1]["Muon, FSDP2"][key] *= factor
+        return found
+
+    for factor, agree in ((1 + 0.9 * allowed, True), (1 + 1.1 * allowed, False)):
+        monkeypatch.setattr(scale_main, "measured", partial(measured, factor=factor))
+        assert scale_main.compare([2]) == agree
+
+
+class FakeLayout:
+    """The layout of one process of a grid of which no other is there."""
+
+    replicas = shards = None
+
+    def __init__(self, grid, place):
+        self.sizes, self.place = lambda: grid, lambda: place
+
+
+def sent_by_exchange(plan, grid, place, monkeypatch) -> int:
+    """Bytes that the library's own exchange hands to its collectives, for a plan's units in bfloat16."""
+    from prism_compile.optim._shared.boxes import shape_of
+    from prism_compile.optim._shared.exchange import Exchange
+
+    sent = []
+
+    def all_to_all(received, given, received_sizes, sizes, group):
+        assert sizes[place[1]] == 0
+        sent.append(given.numel())
+
+    def all_gather(received, given, group):
+        sent.append((grid[0] - 1) * given.numel())
+
+    monkeypatch.setattr(dist, "all_to_all_single", all_to_all)
+    monkeypatch.setattr(dist, "all_gather_into_tensor", all_gather)
+    exchange = Exchange(FakeLayout(grid, place))
+    exchange.plan.add(plan.members)
+    like = torch.empty(0, dtype=torch.bfloat16, device="meta")
+    units = exchange.units(range(len(plan.members)))
+    local = [torch.empty(exchange.shard_shape(i), device="meta") for i in range(len(plan.members))]
+    mine = [unit for unit, _ in exchange.collect(units, local.__getitem__, like)]
+    results = {unit: like.new_empty(shape_of(unit.box)) for unit in mine}
+    assert len(list(exchange.distribute(units, results, like))) == len(plan.members)
+    return 2 * sum(sent)
+
+
+@pytest.mark.parametrize("grid", [(4, 3), (16, 1), (1, 16)])
+def test_a_grid_sends_what_the_model_says(grid, monkeypatch):
+    """More processes than may be run here: each of them in turn, its collectives replaced."""
+    from scale_lists import LISTS
+    from scale_model import muon_work
+
+    plan, work = muon_work(LISTS["small"], grid)
+    found = [sent_by_exchange(plan, grid, place, monkeypatch) for place in np.ndindex(*grid)]
+    assert found == list(work.sent.flat)
+    assert min(found) > 0
+
+
+def test_more_processes_than_matrices_gather_padding():
+    """Two matrices `[8, 8]` among four replicas: half the gathered places are empty, two processes idle."""
+    from scale_lists import SCHEMES
+    from scale_model import muon_work
+    from scale_verdict import Machine, scaling
+
+    _, work = muon_work([(8, 8), (8, 8)], (4, 1))
+    size = 8 * 8 * 2
+    assert (work.sent == 3 * size).all()
+    assert (work.buffer, work.useful) == (4 * size, 2 * size)
+    assert sorted(work.flops.flat)[:2] == [0, 0]
+    assert work.flops.max() == work.flops.sum() / 2
+
+    # Where sending costs nothing two processes are twice as fast as one, and four no faster.
+    machine = Machine({"Muon": 1e12}, float("inf"))
+    own = scaling(SCHEMES[0], [(8, 8), (8, 8)], [1, 2, 4], 1, {"Muon": {}}, machine)
+    assert own.scheme.name == "Muon, DDP"
+    assert own.seconds(1) == 2 * own.seconds(2) == 2 * own.seconds(4)
+    assert (own.stop, own.limit, own.loss) == (2, "idle", None)
