@@ -52,9 +52,9 @@ class Muon(MatrixOptimizer):
             may take another graph; the batch is then filled with zeros up to twice over to avoid it.
         process_group: a group whose processes hold the same parameters (DDP; for hybrid sharding that of the
             mesh dimension that replicates) or the same shards of them, as a ProcessGroup or a DeviceMesh of
-            one dimension. Each solves a share of the matrices, balanced by m·n·min(m, n), and an all-gather
-            brings the polar factors together. None: each solves them all. Its processes must have gradients
-            for the same parameters.
+            one dimension. Each solves a share of the matrices, balanced by the cost of their products, and an
+            all-gather brings the polar factors together. None: each solves them all. Its processes must have
+            gradients for the same parameters.
 
     All options from `lr` to `heads` may differ by param group. `state_dict` has the layout of torch's, whose
     checkpoints load: options that they lack stay as they are, but for a rule that is "jordan" or a table,

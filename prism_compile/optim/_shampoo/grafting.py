@@ -25,7 +25,9 @@ def grafted(
 
     directions, plain: of the units that are owned here. A direction of zeros stays as it is.
     """
-    members = exchange.by_member(units)
+    members: dict[int, list[Unit]] = {}
+    for unit in units:
+        members.setdefault(unit.member, []).append(unit)
     none = like.new_zeros(2)
     norms = {unit: _norms(directions[unit], plain[unit]) for unit in plain}
     # A block's owner knows its norms; those of a weight of several are put together, the others' as zeros.

@@ -230,7 +230,7 @@ class Shampoo(MatrixOptimizer):
         if weight not in self._members:
             return []
         exchange, member = self._members[weight]
-        return [unit.number for unit in exchange.units([member]) if exchange.owns(unit)]
+        return [unit.number for unit in exchange.route([member]).mine]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, each tensor to its parameter's device in the precision that state is kept in."""

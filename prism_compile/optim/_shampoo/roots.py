@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ... import inv_root, steps_for
 from ..._iteration.linear_algebra import identity_like
-from .._shared.exchange import all_gather
+from .._shared.collectives import all_gather
 from .._shared.graphs import compiled_apart
 from .._shared.shares import cheapest_first
 from .state import correction, factors_of

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..._iteration.precision import accumulation_dtype
 from .._shared.exchange import Exchange
+from .._shared.routes import Route
 from .._shared.shares import Unit
 from .grafting import grafted
 from .state import Group, Part, has_started
@@ -27,7 +28,6 @@ class Round:
     def __init__(self, exchange: Exchange, gradient: Tensor):
         self._exchange = exchange
         self._like = gradient.new_empty(0)
-        self._units: list[Unit] = []
         self.entries: dict[int, Entry] = {}
         # Of the blocks that are this process's.
         self.parts: dict[Unit, Part] = {}
@@ -37,8 +37,8 @@ class Round:
 
     def collect(self) -> None:
         """Bring the gradients to the owners of their blocks."""
-        self._units = self._exchange.units(self.entries)
-        for unit, arrived in self._exchange.collect(self._units, self._local, self._like):
+        route = self._exchange.route(self.entries)
+        for unit, arrived in self._exchange.collect(route, self._local, self._like):
             entry = self.entries[unit.member]
             gradient = self._exchange.local_piece(self._local, unit) if arrived is None else arrived
             kept = accumulation_dtype(entry.weight.dtype)
@@ -49,22 +49,22 @@ class Round:
     def directions(self) -> Iterator[tuple[Entry, Tensor]]:
         """Each weight with its direction, as far as it is at hand here."""
         # One weight at a time where nothing travels, which saves memory.
-        alone = self._exchange.alone
-        for units in self._exchange.by_member(self._units).values() if alone else [self._units]:
-            yield from self._directions(units)
+        together = [[member] for member in self.entries] if self._exchange.alone else [list(self.entries)]
+        for members in together:
+            yield from self._directions(self._exchange.route(members))
 
-    def _directions(self, units: list[Unit]) -> Iterator[tuple[Entry, Tensor]]:
+    def _directions(self, route: Route) -> Iterator[tuple[Entry, Tensor]]:
         like = self._like.to(accumulation_dtype(self._like.dtype))
         found: dict[Unit, Tensor] = {}
         plain: dict[Unit, Tensor] = {}
-        grafting = [unit for unit in units if _is_grafted(self.entries[unit.member].group)]
-        for unit in filter(self.parts.__contains__, units):
+        grafting = [unit for unit in route.units if _is_grafted(self.entries[unit.member].group)]
+        for unit in route.mine:
             part = self.parts[unit]
             found[unit] = part.preconditioned() if has_started(part.group) else part.plain()
         for unit in filter(self.parts.__contains__, grafting):
             plain[unit] = self.parts[unit].plain()
         found.update(grafted(self._exchange, grafting, found, plain, like))
-        for member, direction in self._exchange.distribute(units, found, like):
+        for member, direction in self._exchange.distribute(route, found, like):
             entry = self.entries[member]
             yield entry, direction.reshape(entry.gradient.shape)
 

@@ -114,12 +114,11 @@ class _Round:
         self._travels = torch.empty(0, dtype=travels, device=device)
         self._returns = torch.empty(0, dtype=returns, device=device)
         self._results: dict[Unit, Tensor] = {}
-        self._units: list[Unit] = []
 
     def collect(self, sources: dict[Kind, list[tuple[Source, Callable[[Tensor], None]]]]) -> None:
         """Add the units that this process solves."""
-        self._units = self.exchange.units(self.jobs)
-        for unit, whole in self.exchange.collect(self._units, self._local, self._travels):
+        route = self.exchange.route(self.jobs)
+        for unit, whole in self.exchange.collect(route, self._local, self._travels):
             job, matrices = self.jobs[unit.member]
             own = matrices.within(unit.box)
             kind = Kind(job.settings, own.tall, self._travels.dtype, self._travels.device)
@@ -157,5 +156,7 @@ class _Round:
         """Let every job take what this process has of its result."""
         if self.exchange.alone:
             return
-        for member, shard in self.exchange.distribute(self._units, self._results, self._returns):
+        for member, shard in self.exchange.distribute(
+            self.exchange.route(self.jobs), self._results, self._returns
+        ):
             self.jobs[member][0].apply(shard)

@@ -89,5 +89,7 @@ def member_of(matrices: Matrices, dim: int, processes: tuple[int, int], flatten:
         form, spans = shape, chunk_spans(shape[dim], processes[1])
         first = [(0, shape[0])] if flatten else even_spans(shape[0], min(shape[0], prod(processes)))
         units = [(span, *((0, size) for size in shape[1:])) for span in first]
-    costs = tuple(matrices.within(box).count * m * n * min(m, n) for box in units)
+    # A step has two products of the matrix with square ones, and one of square ones.
+    cost = min(m, n) ** 2 * (2 * max(m, n) + min(m, n))
+    costs = tuple(matrices.within(box).count * cost for box in units)
     return Member(form, dim, tuple(spans), tuple(units), costs)

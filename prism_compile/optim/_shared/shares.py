@@ -3,7 +3,7 @@
 Nothing here asks for a process or a device, so that thousands of processes can be planned for on one.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from heapq import heapify, heapreplace
 from math import prod
@@ -79,7 +79,8 @@ class Plan:
     def __init__(self, replicas: int, shards: int):
         self.replicas, self.shards = replicas, shards
         self.members: list[Member] = []
-        self.units: list[Unit] = []
+        # By member.
+        self.units: list[list[Unit]] = []
         # By process, replica by replica.
         self.loads = [0] * (replicas * shards)
 
@@ -109,8 +110,15 @@ class Plan:
             ]
             for i, member in enumerate(members)
         ]
-        self.units += [unit for units in added for unit in units]
+        self.units += added
         return added
+
+    def holders(self, unit: Unit) -> range:
+        """The shards that hold a part of a unit."""
+        member = self.members[unit.member]
+        low, high = unit.box[member.dim]
+        first = bisect_right(member.spans, low, key=itemgetter(0)) - 1
+        return range(first, bisect_left(member.spans, high, key=itemgetter(0)))
 
     def piece(self, unit: Unit, shard: int) -> Box:
         """The part of a unit that a shard holds."""
