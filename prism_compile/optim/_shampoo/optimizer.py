@@ -58,9 +58,23 @@ class Shampoo(MatrixOptimizer):
             about as exact as that of eigh.
         compile: True, False for eager solves, or keyword arguments of `torch.compile`; one graph for each
             size and number of factors.
+        process_group: a group whose processes hold the same parameters (DDP; for hybrid sharding that of the
+            mesh dimension that replicates), as a ProcessGroup or a DeviceMesh of one dimension. Each solves a
+            share of the roots, and an all-gather brings them together. None: each solves them all. Its
+            processes must have gradients for the same parameters.
+        shard_state: with a process_group, each process also keeps the state of its share of the blocks alone
+            and finds their directions, which are gathered in every step.
+
+    Parameters that FSDP2 shards (DTensor) have the state of each block at one process, to which the pieces of
+    its gradient travel and from which those of its direction return. Matrices that are cut in other ways
+    (tensor parallel; a convolution that is not cut by its first dimension) are gathered by every process.
+
+    `state_dict` has what this process keeps, each block under a name of its own ("left.3"): it is saved and
+    loaded, by any number of processes, through `torch.distributed.checkpoint`.
 
     Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
+        TypeError, ValueError: naming the argument, what it was and what is allowed; also for parameters that
+            are complex or flattened by FullyShardedDataParallel, and for a state that lacks blocks.
         RuntimeError: from `step`, for a sparse gradient.
 
     `step` reads nothing back from the device and does not branch on data. Parameters without a gradient are

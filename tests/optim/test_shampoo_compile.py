@@ -1,0 +1,117 @@
+"""Shampoo's solves under torch.compile, and a step that waits for no device."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from prism_compile.optim import Shampoo
+
+from ..matrices import gaussian
+from .shampoo_model import assert_parameters_close, backward, optimizer_for, small_model, train
+
+
+class NoReadback(TorchDispatchMode):
+    """Refuses every operation that would make the host wait for a device."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        assert name not in ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "unique"), name
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_readback_check_sees_one():
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), NoReadback():
+        torch.ones(()).item()
+
+
+@pytest.mark.parametrize("grafting", ["none", "sgd", "adam"])
+def test_a_step_reads_nothing_back(grafting):
+    model = small_model()
+    lr = torch.tensor(1e-2)
+    optimizer = optimizer_for(model, lr=lr, grafting=grafting, precondition_frequency=2, weight_decay=0.1)
+    for _ in range(3):
+        backward(model)
+        with NoReadback():
+            optimizer.step()
+
+
+def test_the_step_runs_on_shapes_alone():
+    # On meta tensors there is nothing that a branch on data could read.
+    model = small_model().to("meta")
+    optimizer = optimizer_for(model, precondition_frequency=2)
+    for _ in range(3):
+        for w in model.parameters():
+            w.grad = torch.empty_like(w)
+        optimizer.step()
+
+
+def test_solves_compile_once_per_shape_and_agree_with_eager():
+    counter = CompileCounter()
+    options = {"precondition_frequency": 2, "max_preconditioner_dim": 10, "steps": 5}
+    model, eager = small_model(), small_model()
+    optimizer = optimizer_for(model, compile={"backend": counter}, **options)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    plain = optimizer_for(eager, **options)
+    plain_schedule = torch.optim.lr_scheduler.ExponentialLR(plain, 0.9)
+    for _ in range(8):
+        train(model, optimizer, 1)
+        train(eager, plain, 1)
+        schedule.step()
+        plain_schedule.step()
+        # A gradient that is missing now and then must not change a batch's shape.
+        model[2].weight.requires_grad_(False)
+        eager[2].weight.requires_grad_(False)
+        train(model, optimizer, 1)
+        train(eager, plain, 1)
+        model[2].weight.requires_grad_(True)
+        eager[2].weight.requires_grad_(True)
+    # Factors of sizes 10 (both weights' 20 halved) and 6 (12 halved, and 6).
+    assert counter.frame_count == 2
+    assert_parameters_close(model, eager, 1e-6)
+
+
+def test_more_shapes_than_dynamo_allows_by_default():
+    counter = CompileCounter()
+    weights = [gaussian(n, n, dtype=torch.float32).requires_grad_() for n in range(2, 11)]
+    optimizer = Shampoo(weights, steps=1, compile={"backend": counter})
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    assert counter.frame_count == len(weights)
+
+
+def test_inductor_follows_eager():
+    weights = [gaussian(8, 8).requires_grad_() for _ in range(2)]
+    for weight, compile in zip(weights, (True, False)):
+        optimizer = Shampoo([weight], lr=0.1, eps=1e-2, steps=2, compile=compile)
+        for seed in range(3):
+            weight.grad = gaussian(8, 8, seed=seed)
+            optimizer.step()
+    # Other reduction orders in float64 at a condition below 1e3, through two steps.
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-10)
+
+
+def test_a_callers_compile_leaves_the_step_as_it_is():
+    model, eager = small_model(), small_model()
+    optimizer = optimizer_for(model)
+    compiled = torch.compile(optimizer.step, backend="eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for _ in range(4):
+            backward(model)
+            compiled()
+    train(eager, optimizer_for(eager), 4)
+    assert_parameters_close(model, eager, 0)
+
+
+def test_equal_sizes_are_one_batch():
+    batches = []
+
+    def backend(graph, inputs):
+        batches.append(tuple(inputs[0].shape))
+        return graph
+
+    model = small_model()
+    train(model, optimizer_for(model, max_preconditioner_dim=10, compile={"backend": backend}), 1)
+    # [20, 12] is four blocks [10, 6], [6, 20] two blocks [6, 10].
+    assert sorted(batches) == [(6, 6, 6), (6, 10, 10)]
