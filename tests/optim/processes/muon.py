@@ -1,5 +1,6 @@
 """Muon: several processes step as one."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -90,6 +91,10 @@ def replicated(world: int, folder: Path) -> None:
     cases += [((5, 6, 4), None, {"flatten": False}), ((12, 3), None, {"heads": 4}), ((4, 5, 2), None, {})]
     compare(cases, build, process_group=group)
     compare(cases[:4], build_compiled, process_group=group)
+    if world == 2:
+        # Inductor, by a rule that compiles fast.
+        inductor = partial(build, compile=True, rule="jordan", ns_steps=3)
+        compare(cases[:2], inductor, process_group=group)
     compare(
         [((8, 8), REPLICAS, {}), ((8, 4), REPLICAS, {})],
         build,
