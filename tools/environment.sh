@@ -1,19 +1,41 @@
-# Sourced by the commands beside it: `prepare EXTRA...` makes .venv and installs the package with those extras.
+# Sourced by the commands beside it: `prepare EXTRA...` makes an environment and installs the package with those extras.
+# It is .venv; PYTHON=python3.13 and a torch= that is set before have one of their own, .venv-python3.13-torch-2.15.0.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python=.venv/bin/python
+environment=.venv
+python=$environment/bin/python
+
+choose() {
+    local version
+    version=$("${PYTHON:-python3}" -c 'import sys; print("python{}.{}".format(*sys.version_info))')
+    [ -z "${PYTHON:-}" ] || environment+="-$version"
+    [ -z "${torch:-}" ] || environment+="-torch-$torch"
+    python=$environment/bin/python
+}
 
 prepare() {
     local extras stamp
+    choose
     extras=$(IFS=,; echo "$*")
-    stamp=".venv/installed-$extras"
+    stamp="$environment/installed-$extras"
     if [ ! -x "$python" ]; then
         "${PYTHON:-python3}" -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
-        "${PYTHON:-python3}" -m venv .venv
+        "${PYTHON:-python3}" -m venv "$environment"
     fi
-    if [ ! "$stamp" -nt pyproject.toml ]; then
-        echo "Installing prism_compile[$extras] into .venv ..."
-        "$python" -m pip install --quiet --disable-pip-version-check \
-            --constraint tools/constraints.txt --editable ".[$extras]"
+    if [ ! "$stamp" -nt pyproject.toml ] || [ ! "$stamp" -nt tools/constraints.txt ]; then
+        echo "Installing prism_compile[$extras] into $environment ..."
+        install --editable ".[$extras]"
         touch "$stamp"
     fi
+}
+
+install() {
+    local constraints=tools/constraints.txt
+    if [ -n "${torch:-}" ]; then
+        constraints=$environment/constraints.txt
+        { grep -v '^torch==' tools/constraints.txt; echo "torch==$torch"; } > "$constraints"
+        # The variable takes the place of a constraint that pip's configuration may have: the torch that was asked
+        # for, or none.
+        export PIP_CONSTRAINT=$constraints
+    fi
+    "$python" -m pip install --quiet --disable-pip-version-check --constraint "$constraints" "$@"
 }
