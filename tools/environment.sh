@@ -1,14 +1,17 @@
-# Sourced by the commands beside it: `prepare EXTRA...` makes an environment and installs the package with those extras.
-# It is .venv; PYTHON=python3.13 and a torch= that is set before have one of their own, .venv-python3.13-torch-2.15.0.
+# Sourced by the commands beside it: `prepare EXTRA...` makes an environment and installs the package with those
+# extras. It is .venv; where PYTHON=python3.13 is given, or torch=2.15.0 set before, one of its own:
+# .venv-python3.13-torch-2.15.0.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 environment=.venv
 python=$environment/bin/python
 
 choose() {
-    local version
-    version=$("${PYTHON:-python3}" -c 'import sys; print("python{}.{}".format(*sys.version_info))')
-    [ -z "${PYTHON:-}" ] || environment+="-$version"
-    [ -z "${torch:-}" ] || environment+="-torch-$torch"
+    if [ -n "${PYTHON:-}" ]; then
+        environment+=-$("$PYTHON" -c 'import sys; print("python{}.{}".format(*sys.version_info))')
+    fi
+    if [ -n "${torch:-}" ]; then
+        environment+=-torch-$torch
+    fi
     python=$environment/bin/python
 }
 
@@ -31,7 +34,7 @@ prepare() {
 install() {
     local constraints=tools/constraints.txt
     if [ -n "${torch:-}" ]; then
-        constraints=$environment/constraints.txt
+        constraints=$PWD/$environment/constraints.txt
         { grep -v '^torch==' tools/constraints.txt; echo "torch==$torch"; } > "$constraints"
         # The variable takes the place of a constraint that pip's configuration may have: the torch that was asked
         # for, or none.
