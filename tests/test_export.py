@@ -200,7 +200,7 @@ def test_aotinductor_of_roots(tmp_path):
 def test_onnx(name, tmp_path):
     pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
-    module, A = Calls(name), sample(name, 3).float()
+    module, A = Calls(name, steps=2), sample(name, 3).float()
     program = torch.export.export(module, (A,), dynamic_shapes={"A": {0: Dim("batch")}})
     torch.onnx.export(program.run_decompositions(), (A,), dynamo=True, verbose=False).save(
         tmp_path / "m.onnx"
