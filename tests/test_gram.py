@@ -77,6 +77,13 @@ def test_auto_is_gram_for_rectangles_beyond_one_and_a_half():
         assert torch.equal(polar(A, steps=8), polar(A, steps=8, form="direct"))
 
 
+def test_default_form_is_as_exact_as_the_direct_one_from_eight_steps_on():
+    for condition in (1e1, 1e3):
+        A = with_singular_values(log_spaced(32, condition), 160, 32).float()
+        direct, chosen = (relative_error(polar(A, form=f), svd_polar(A)) for f in ("direct", "auto"))
+        assert chosen <= 3 * direct
+
+
 def test_history_reads_the_residual_of_the_propagated_gram_matrix():
     A = gaussian(80, 20)
     U, history = polar(A, steps=6, form="gram", history=True)
