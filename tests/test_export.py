@@ -33,7 +33,7 @@ def prism_nodes(program) -> list[str]:
 
 
 def same(result, expected, atol: float = 1e-12) -> None:
-    for part, reference in zip(tensors(result), tensors(expected)):
+    for part, reference in zip(tensors(result), tensors(expected), strict=True):
         torch.testing.assert_close(part, reference, rtol=0, atol=atol)
 
 
@@ -88,6 +88,7 @@ def test_options_reach_the_node_and_history_is_inlined():
     assert prism_nodes(program) == []
     _, history = program.module()(sample("polar"))
     assert isinstance(history, pc.History)
+    same(history, Logged()(sample("polar"))[1])
 
 
 def test_bad_options_are_refused_while_exporting():

@@ -138,6 +138,28 @@ def test_the_coefficients_lead_from_each_residual_to_the_next(name, rule, degree
 
 
 @EACH
+@pytest.mark.parametrize("rule", ["prism", "taylor"])
+@pytest.mark.parametrize("degree", [1, 2])
+def test_history_reports_what_happened(name, rule, degree):
+    A = sample(name)
+    result, log = FUNCTIONS[name](A, rule=rule, degree=degree, steps=18, history=True)
+    plain = FUNCTIONS[name](A, rule=rule, degree=degree, steps=18)
+    for part, expected in zip(tensors(result), tensors(plain)):
+        torch.testing.assert_close(part, expected, rtol=0, atol=1e-13)
+    assert log.residual[0] > 0.1
+    assert log.residual[-1] < 1e-12
+    # The history of a shorter run is the beginning of a longer one's, but for what is measured at its end.
+    _, short = FUNCTIONS[name](A, rule=rule, degree=degree, steps=3, history=True)
+    assert torch.equal(short.residual[:3], log.residual[:3])
+    torch.testing.assert_close(short.residual[3], log.residual[3], rtol=1e-9, atol=0)
+    assert torch.equal(short.coefficient, log.coefficient[:3])
+    if rule == "taylor":
+        assert log.coefficient.unique().numel() == 1
+    else:
+        assert log.coefficient[0] > log.coefficient[-1]
+
+
+@EACH
 def test_shapes_and_types(name):
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         expected = F64 if dtype == F64 else torch.float32
