@@ -71,11 +71,11 @@ def test_the_last_residual_is_that_of_the_result(name, steps):
     assert history.residual[-1].item() == pytest.approx(expected, rel=1e-9, abs=1e-14)
 
 
-@pytest.mark.parametrize(("p", "rule"), [(4, None), (4, "taylor"), (3, "taylor")])
-def test_a_drifted_root_shows(p, rule):
+@pytest.mark.parametrize("p", [3, 4])
+def test_a_drifted_root_shows(p):
     """What the coupled iteration carries ends at 1e-7 or so, while the root is far off."""
     A = pascal(10).float()
-    X, history = pc.inv_root(A, p, steps=20, rule=rule, history=True)
+    X, history = pc.inv_root(A, p, steps=20, rule="taylor", history=True)
     assert history.residual[-2] < 1e-5
     truth = rms(torch.eye(10, dtype=F64) - A.to(F64) @ POWER(X.to(F64), p))
     assert truth > 0.5

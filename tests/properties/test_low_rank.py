@@ -121,10 +121,7 @@ def test_square_roots_of_semidefinite_matrices(rule, steps, dtype):
 
 @pytest.mark.parametrize("steps", [8, 9, 10, 12])
 def test_square_roots_of_semidefinite_matrices_keep_their_true_part(steps):
-    """The root moves by no more than that of the rounding of its zeros, √eps; the noise is not raised for it."""
-    errors = [
-        semidefinite_error(rank, seed, torch.float32, steps=steps)[0]
-        for rank in (30, 50)
-        for seed in range(6)
-    ]
+    """The root moves by what the rounding of its zeros moves it, √eps; their noise is not raised."""
+    cases = [(rank, seed) for rank in (30, 50) for seed in range(6)]
+    errors = [semidefinite_error(*case, torch.float32, steps=steps)[0] for case in cases]
     assert max(errors) < 10 * torch.finfo(torch.float32).eps ** 0.5
