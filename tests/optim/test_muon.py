@@ -91,7 +91,7 @@ class TestParity:
         assert {name: ours[name] for name in theirs if name != "params"} == {
             name: value for name, value in theirs.items() if name != "params"
         }
-        assert ours["rule"] == "adaptive"
+        assert ours["rule"] == "polar_express"
         assert Muon(parameters(), ns_coefficients=JORDAN).param_groups[0]["rule"] == "jordan"
 
     def test_positional_arguments_are_torchs(self):

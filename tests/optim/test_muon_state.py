@@ -76,7 +76,7 @@ class TestState:
             assert optimizer.param_groups[0]["rule"] == ((2.0, -1.5, 0.5),)
         optimizer = Muon(parameters())
         optimizer.load_state_dict(state)
-        assert optimizer.param_groups[0]["rule"] == "adaptive"
+        assert optimizer.param_groups[0]["rule"] == "polar_express"
 
     def test_a_checkpoint_of_another_model_is_refused(self):
         with pytest.raises(ValueError, match="parameter group"):

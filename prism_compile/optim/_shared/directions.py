@@ -1,6 +1,7 @@
 """Directions of steps, orthogonalised together: in batches, and shared out over processes."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -118,7 +119,8 @@ class _Round:
     def collect(self, sources: dict[Kind, list[tuple[Source, Callable[[Tensor], None]]]]) -> None:
         """Add the units that this process solves."""
         route = self.exchange.route(self.jobs)
-        for unit, whole in self.exchange.collect(route, self._local, self._travels):
+        # A member of several units is cut more than once.
+        for unit, whole in self.exchange.collect(route, cache(self._local), self._travels):
             job, matrices = self.jobs[unit.member]
             own = matrices.within(unit.box)
             kind = Kind(job.settings, own.tall, self._travels.dtype, self._travels.device)
