@@ -1,4 +1,5 @@
-# Sourced by the commands beside it: `prepare EXTRA...` makes .venv and installs the package with those extras.
+# Sourced by the commands beside it: `prepare EXTRA...` makes .venv and installs the package with those extras,
+# `study NAME ARGUMENT...` runs tools/studies/NAME.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=.venv/bin/python
 
@@ -16,4 +17,8 @@ prepare() {
             --constraint tools/constraints.txt --editable ".[$extras]"
         touch "$stamp"
     fi
+}
+
+study() {
+    PYTHONPATH="tools${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m "studies.$1" "${@:2}"
 }

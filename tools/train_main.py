@@ -9,8 +9,8 @@ from statistics import mean
 from time import perf_counter
 
 import torch
-from progress import show_progress
-from text_model import Corpus, build_model, load_corpus
+from studies.common.progress import show_progress
+from studies.common.text_model import Corpus, build_model, load_corpus
 from train_methods import FREQUENCY, Method, methods
 from train_plot import plot_losses
 from train_roots import ROOTS_HEADER, ROOTS_TITLE, root_rows

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from demo_measure import median_times, relative_error
-from torch import Tensor
-
 from prism_compile.optim._root_solvers import compiled_inverse_roots, inverse_roots, steps_for_factor
+from studies.demo.measure import median_times, relative_error
+from torch import Tensor
 
 _P, _EPS = 4, 1e-4
 ROOTS_TITLE = f"""\

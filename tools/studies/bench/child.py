@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 
-import bench_peers as peers
 import torch
-from bench_measure import compiled
-from gradients_main import peak_bytes
 
 import prism_compile
+
+from ..common import peers
+from ..common.timing import compiled
+from ..gradients.__main__ import peak_bytes
 
 _SHAPES = ((512, 512), (1024, 256))
 
@@ -74,7 +75,7 @@ def extra_matrices(name: str, device: str, n: int = 2048) -> float:
 
 
 def main() -> None:
-    """`bench_child.py compile|memory SUBJECT DEVICE THREADS`, or `bench_child.py further STEPS …`."""
+    """`child.py compile|memory SUBJECT DEVICE THREADS`, or `child.py further STEPS …`."""
     what, name, device, threads = sys.argv[1:]
     warnings.filterwarnings("ignore")
     torch.set_num_threads(int(threads))

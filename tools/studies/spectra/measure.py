@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
-from bench_peers import eigh_power
-from spectra_peers import cans
-from spectra_suite import suite
 from torch import Tensor
 
 import prism_compile
 from prism_compile._rules import RULES
+
+from ..common.cans import cans
+from ..common.peers import eigh_power
+from .suite import suite
 
 STEPS = (3, 4, 5, 6, 7, 8)
 FUNCTIONS = ("polar", "signm", "sqrtm", "inv_sqrtm")

@@ -25,7 +25,6 @@ from math import log10
 
 import torch
 from torch import Tensor
-from tune_spectra import dressed, low_rank_spectra, positive_spectra, training_spectra
 
 from prism_compile._interface.options import Options
 from prism_compile._inverse_root import RootForm
@@ -37,6 +36,8 @@ from prism_compile._polar import PolarForm
 from prism_compile._rules import RULES, Rule
 from prism_compile._rules.adaptive import rule as adaptive
 from prism_compile._rules.adaptive.schedule import Fitted
+
+from .spectra import dressed, low_rank_spectra, positive_spectra, training_spectra
 
 POLAR_STEPS = (3, 4, 5, 6, 7, 8)
 _LOW_RANK_STEPS = (5, 6, 7)

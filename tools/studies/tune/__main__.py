@@ -10,16 +10,17 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from demo_measure import format_table
-from progress import show_progress
-from tune_objective import PolarObjective, RootObjective
 
 from prism_compile._rules.adaptive.fitted import FITTED
 from prism_compile._rules.adaptive.schedule import Fitted
 
+from ..common.progress import show_progress
+from ..demo.measure import format_table
+from .objective import PolarObjective, RootObjective
+
 Objective = Callable[[Fitted], float]
 
-FILE = Path(__file__).resolve().parent.parent / "prism_compile" / "_rules" / "adaptive" / "fitted.py"
+FILE = Path(__file__).resolve().parents[3] / "prism_compile" / "_rules" / "adaptive" / "fitted.py"
 # Not the numbers of the file: a second run is to find the same.
 START = Fitted(hidden=1.0, short=0.1, focus=0.1, slope=0.01)
 # What the table compares with: no masses, nothing looked at on the way, equal weights.

@@ -10,11 +10,12 @@ from zlib import crc32
 
 import numpy
 import torch
-from gradient_matrices import train
 from numpy import ndarray
 from numpy.random import Generator
-from text_model import load_corpus
 from torch import Tensor
+
+from ..common.gradient_matrices import train
+from ..common.text_model import load_corpus
 
 # From n and a source of randomness: singular values `[n]`, which are given random vectors, or a matrix.
 Build = Callable[[int, Generator], ndarray]

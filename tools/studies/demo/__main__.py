@@ -9,14 +9,15 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from demo_plot import Panel, plot_convergence
-from demo_problems import DAMPING, inv_root_table, polar_table, sqrtm_table
-from gradient_matrices import GradientMatrices, symmetrised, train
-from text_model import load_corpus
 
 import prism_compile
 
-_OUT = Path(__file__).resolve().parent.parent / "out" / "demo.png"
+from ..common.gradient_matrices import GradientMatrices, symmetrised, train
+from ..common.text_model import load_corpus
+from .plot import Panel, plot_convergence
+from .problems import DAMPING, inv_root_table, polar_table, sqrtm_table
+
+_OUT = Path(__file__).resolve().parents[3] / "out" / "demo.png"
 _PROJECTION = "blocks.1.attention.out.weight"
 _UP = "blocks.1.mlp.up.weight"
 _NOTES = f"""\

@@ -3,8 +3,9 @@
 from functools import cache
 
 import numpy
-from bench_peers import Quintics, apply_quintics
 from torch import Tensor
+
+from .peers import Quintics, apply_quintics
 
 Quintic = tuple[float, float, float]
 

@@ -5,9 +5,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from demo_measure import matrix_products
-from spectra_measure import Figure, Run
 from torch import Tensor
+
+from ..demo.measure import matrix_products
+from .measure import Figure, Run
 
 # Figures by method, number of steps and spectrum.
 Results = Mapping[str, Mapping[int, Mapping[str, Figure]]]

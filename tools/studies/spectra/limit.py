@@ -4,9 +4,6 @@ from collections.abc import Iterable
 
 import numpy
 import torch
-from demo_measure import format_table
-from spectra_measure import groups, measure, methods, rule_names
-from spectra_peers import cans_quintics
 from torch import Tensor
 
 from prism_compile._interface.options import Options
@@ -14,6 +11,10 @@ from prism_compile._iteration.basis import Polynomial
 from prism_compile._iteration.loop import iterate
 from prism_compile._planning import SpectrumForm
 from prism_compile._rules import RULES
+
+from ..common.cans import cans_quintics
+from ..demo.measure import format_table
+from .measure import groups, measure, methods, rule_names
 
 # Rows of the table; the first three are those that the ratios are given of.
 RATIOS = ("Gaussian 1:1", "log-spaced to 1e-3", "rank n/3, noise 0.03")

@@ -9,13 +9,14 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from demo_measure import format_table
-from spectra_limit import LIMIT_NOTES, limit_table
-from spectra_measure import DAMPING, FUNCTIONS, STEPS, groups, measure, methods, rule_names
-from spectra_plot import Results, plot_errors
-from spectra_suite import suite
 
-_OUT = Path(__file__).resolve().parent.parent / "out"
+from ..demo.measure import format_table
+from .limit import LIMIT_NOTES, limit_table
+from .measure import DAMPING, FUNCTIONS, STEPS, groups, measure, methods, rule_names
+from .plot import Results, plot_errors
+from .suite import suite
+
+_OUT = Path(__file__).resolve().parents[3] / "out"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _REFERENCE = "polar_express"
 # A rule should nowhere be worse than the best of these by more than a factor and an offset.

@@ -1,9 +1,10 @@
 """The matrices that optimisers orthogonalise or take roots of, gathered from a training run."""
 
 import torch
-from progress import show_progress
-from text_model import Corpus, build_model, sample_batch, text_loss, validation_loss
 from torch import Tensor, nn
+
+from .progress import show_progress
+from .text_model import Corpus, build_model, sample_batch, text_loss, validation_loss
 
 
 class GradientMatrices:

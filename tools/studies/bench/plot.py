@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench_problems import Row
+from .problems import Row
 
 _STYLES = {
     "adaptive": {"color": "#c1272d", "marker": "o", "linewidth": 2.2, "zorder": 5},

@@ -12,12 +12,13 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from bench_figures import Bench, Figure, figure_ticks, measure_figures
-from bench_measure import Budget, Clock
-from bench_plot import plot_quality
-from bench_problems import Problem, Row, compare, polar_problems, root_problems
-from demo_measure import format_table
-from progress import show_progress
+
+from ..common.progress import show_progress
+from ..common.timing import Budget, Clock
+from ..demo.measure import format_table
+from .figures import Bench, Figure, figure_ticks, measure_figures
+from .plot import plot_quality
+from .problems import Problem, Row, compare, polar_problems, root_problems
 
 _HEADER = ("matrix", "dtype", "spectrum", "method", "steps", "products", "ms", "quartiles", "/products")
 _NOTES = """\

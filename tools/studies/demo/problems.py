@@ -4,10 +4,11 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from demo_measure import HEADER, Method, Problem, format_table, measure, orthogonality_error
 from torch import Tensor
 
 import prism_compile
+
+from .measure import HEADER, Method, Problem, format_table, measure, orthogonality_error
 
 TOLERANCE = 1e-3
 DAMPING = 1e-5

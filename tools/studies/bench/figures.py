@@ -1,21 +1,22 @@
 """The figures: each a ratio of two things measured within one run."""
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from statistics import median
 
-import bench_peers as peers
 import torch
-from bench_child import SUBJECTS
-from bench_launches import launches_table
-from bench_measure import (
+from torch import Tensor
+
+import prism_compile
+
+from ..common import peers
+from ..common.launches import launches_table
+from ..common.processes import module_command, module_environment
+from ..common.timing import (
     Budget,
     Clock,
     Product,
@@ -25,13 +26,10 @@ from bench_measure import (
     recorded_products,
     time_in_turns,
 )
-from bench_problems import definite, fewest_steps, gaussian, long_tailed, relative_error
-from demo_measure import orthogonality_error
-from torch import Tensor
+from ..demo.measure import orthogonality_error
+from .child import SUBJECTS
+from .problems import definite, fewest_steps, gaussian, long_tailed, relative_error
 
-import prism_compile
-
-_CHILD = Path(__file__).with_name("bench_child.py")
 _REPEATS = 3
 _FURTHER_STEPS = (5, 10)
 
@@ -202,11 +200,11 @@ def eager_over_compiled(bench: Bench, n: int) -> Figure:
 
 
 def _child(*words: str) -> object:
-    """Run `bench_child.py` with empty caches."""
+    """Run `child.py` with empty caches."""
     with tempfile.TemporaryDirectory() as folder:
         uncached = {"TORCHINDUCTOR_FX_GRAPH_CACHE": "0", "TORCHINDUCTOR_AUTOGRAD_CACHE": "0"}
-        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": folder, "KINETO_LOG_LEVEL": "99", **uncached}
-        command = [sys.executable, str(_CHILD), *words, str(torch.get_num_threads())]
+        environment = module_environment(TORCHINDUCTOR_CACHE_DIR=folder, KINETO_LOG_LEVEL="99", **uncached)
+        command = module_command("bench.child", *words, str(torch.get_num_threads()))
         output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return json.loads(output.splitlines()[-1])
 

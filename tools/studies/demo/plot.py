@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from demo_measure import matrix_products
 from torch import Tensor
+
+from .measure import matrix_products
 
 _STYLES = {
     "adaptive": {"color": "#c1272d", "marker": "o", "linewidth": 2.2, "zorder": 5},

@@ -4,9 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-import bench_peers as peers
 import torch
-from bench_measure import (
+from torch import Tensor
+
+import prism_compile
+
+from ..common import peers
+from ..common.timing import (
     Budget,
     Clock,
     Spread,
@@ -17,10 +21,7 @@ from bench_measure import (
     recorded_products,
     time_in_turns,
 )
-from demo_measure import orthogonality_error
-from torch import Tensor
-
-import prism_compile
+from ..demo.measure import orthogonality_error
 
 RULES = ("adaptive", "prism", "taylor", "polar_express", "jordan", "you")
 _MOST_STEPS = 30

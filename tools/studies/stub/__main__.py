@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent / "prism_compile"
+PACKAGE = Path(__file__).resolve().parents[3] / "prism_compile"
 FILE = PACKAGE / "__init__.pyi"
 _WIDTH = 110
 # What of a package's modules is imported by name: the names of each, by the module's name as it is written.

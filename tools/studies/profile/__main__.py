@@ -11,8 +11,13 @@ from statistics import median
 from time import perf_counter
 
 import torch
-from profile_count import Work, work_of, work_per_step
-from profile_trace import (
+from torch import Tensor
+
+import prism_compile
+from prism_compile._iteration.labels import PHASES
+
+from .count import Work, work_of, work_per_step
+from .trace import (
     OUTSIDE,
     Compiled,
     Label,
@@ -22,10 +27,6 @@ from profile_trace import (
     eager_pieces,
     record,
 )
-from torch import Tensor
-
-import prism_compile
-from prism_compile._iteration.labels import PHASES
 
 _FUNCTIONS = ("polar", "polar_factors", "signm", "sqrtm", "inv_sqrtm", "sqrtm_pair", "inv_root", "inv")
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
