@@ -59,7 +59,7 @@ def test_coupled_newton_stops_at_its_tolerance(p):
 
 @pytest.mark.parametrize("shape", [(40, 40), (96, 24), (4, 24, 48)])
 def test_the_floor_has_every_product(shape):
-    from studies.common.timing import product_floor, recorded_products
+    from studies.bench.floor import product_floor, recorded_products
 
     A = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     options = {"steps": 3, "rule": "taylor"}

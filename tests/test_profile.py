@@ -142,9 +142,11 @@ def test_work_of_a_step_is_the_documented_cost():
     assert step.product_flops == 4 * m * n**2 + 2 * n**3
 
 
-def test_the_command_prints_phases_and_writes_traces(tmp_path, capsys):
+def test_the_command_prints_phases_and_writes_traces(tmp_path, monkeypatch, capsys):
+    from studies.common import results
     from studies.profile import __main__ as profile_main
 
+    monkeypatch.setattr(results, "OUT", tmp_path)
     path = tmp_path / "out" / "trace.json"
     profile_main.main(f"polar --shape 24 16 --steps 3 --repeats 1 --trace {path}".split())
     output = capsys.readouterr().out

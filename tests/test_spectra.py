@@ -99,8 +99,8 @@ def test_cans_applies_its_polynomials():
 
 
 def test_the_table_marks_the_best_and_the_bar_lists_misses():
-    from studies.spectra.__main__ import misses, steps_table
     from studies.spectra.measure import Figure
+    from studies.spectra.tables import misses, steps_table
 
     errors = {"prism": (0.104, 0.5), "polar_express": (0.1, 0.6), "CANS": (0.3, 0.4), "taylor": (0.01, 0.7)}
     results = {
@@ -129,9 +129,10 @@ def test_errors_of_other_functions_vanish_with_steps(one_thread, function):
 
 def test_the_command_runs(one_thread, monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="the extra `demo` is not installed")
+    from studies.common import results
     from studies.spectra import __main__ as spectra_main
 
-    monkeypatch.setattr(spectra_main, "_OUT", tmp_path)
+    monkeypatch.setattr(results, "OUT", tmp_path)
     spectra_main.main(["--n", "12", "--k", "2", "3", "--training-steps", "1", "--rule", "prism"])
     printed = capsys.readouterr().out
     assert "K = 3 steps" in printed
@@ -157,7 +158,7 @@ def test_the_limit_of_one_step_is_linear_least_squares(one_thread):
 
 
 def test_no_rule_is_below_the_limit(one_thread):
-    from studies.demo.measure import orthogonality_error
+    from studies.common.oracles import orthogonality_error
     from studies.spectra.limit import limit
     from studies.spectra.measure import methods
 
@@ -193,11 +194,13 @@ def test_the_jacobian_of_a_composition(one_thread):
     torch.testing.assert_close(jacobian, exact.movedim(1, 0))
 
 
-def test_the_command_prints_the_limit_alone(one_thread, monkeypatch, capsys):
+def test_the_command_prints_the_limit_alone(one_thread, monkeypatch, tmp_path, capsys):
+    from studies.common import results
     from studies.spectra import __main__ as spectra_main
-    from studies.spectra import limit as spectra_limit
+    from studies.spectra import limit_table
 
-    monkeypatch.setattr(spectra_limit, "limit", lambda values, steps: 0.25)
+    monkeypatch.setattr(results, "OUT", tmp_path)
+    monkeypatch.setattr(limit_table, "limit", lambda values, steps: 0.25)
     spectra_main.main(["--limit", "--n", "12", "--k", "2"])
     printed = capsys.readouterr().out
     assert "K = 2 steps" in printed

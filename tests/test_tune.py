@@ -52,13 +52,13 @@ def test_low_rank_spectra_have_their_rank_and_condition():
 
 
 def test_eigenvalues_have_their_conditions():
-    from studies.tune.spectra import FAMILIES, dressed, positive_spectra
+    from studies.tune.spectra import FAMILIES, matrices, positive_spectra
 
     spectra, conditions = positive_spectra(3, 24, seed=3)
     assert conditions.shape == (3 * len(FAMILIES),)
     assert set(conditions) == {1e1, 1e2, 1e3, 1e4, 1e5, 1e6}
     numpy.testing.assert_allclose(spectra[:, 0] / spectra[:, -1], conditions, rtol=1e-12)
-    A, left, right = dressed(spectra, symmetric=True, seed=0)
+    A, left, right = matrices(spectra, symmetric=True, seed=0)
     assert left is right
     numpy.testing.assert_allclose(numpy.linalg.eigvalsh(A)[:, ::-1], spectra, atol=1e-13)
 
@@ -144,6 +144,7 @@ def test_a_search_finds_a_minimum():
 
 def test_the_command_writes_and_checks(monkeypatch, tmp_path, capsys):
     pytest.importorskip("cma", reason="the extra `tune` is not installed")
+    from studies.common import results
     from studies.tune import __main__ as tune_main
     from studies.tune.objective import PolarObjective, RootObjective
 
@@ -153,6 +154,7 @@ def test_the_command_writes_and_checks(monkeypatch, tmp_path, capsys):
     def small_roots(seed):
         return RootObjective(members=1, n=8, seed=seed)
 
+    monkeypatch.setattr(results, "OUT", tmp_path)
     monkeypatch.setattr(tune_main, "FILE", tmp_path / "fitted.py")
     monkeypatch.setattr(tune_main, "PolarObjective", small_polar)
     monkeypatch.setattr(tune_main, "RootObjective", small_roots)

@@ -20,5 +20,7 @@ prepare() {
 }
 
 study() {
+    # The profiler's own start and stop messages.
+    export KINETO_LOG_LEVEL=${KINETO_LOG_LEVEL:-99}
     PYTHONPATH="tools${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m "studies.$1" "${@:2}"
 }

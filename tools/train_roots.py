@@ -4,9 +4,11 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from prism_compile.optim._root_solvers import compiled_inverse_roots, inverse_roots, steps_for_factor
-from studies.demo.measure import median_times, relative_error
+from studies.common.oracles import relative_error
+from studies.common.timing import median_ms
 from torch import Tensor
+
+from prism_compile.optim._shampoo.roots import compiled_inverse_roots, inverse_roots, steps_for_factor
 
 _P, _EPS = 4, 1e-4
 ROOTS_TITLE = f"""\
@@ -27,7 +29,7 @@ def _rows(A: Tensor, compile: bool) -> list[tuple[str, ...]]:
         runs.append(("prism", str(steps), solve))
     oracle = inverse_roots(A.double(), ones.double(), _P, _EPS, 1, "eigh")
     errors = [relative_error(run(A), oracle) for _, _, run in runs]
-    times = median_times([run for _, _, run in runs], A, repeats=5)
+    times = median_ms({i: partial(run, A) for i, (_, _, run) in enumerate(runs)}, 5).values()
     shape = f"{len(A)} of {n}x{n}"
     return [
         (shape if i == 0 else "", name, steps, f"{time:.1f}", f"{error:.1e}")

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from statistics import median
 
 import torch
+from studies.common.oracles import orthogonality_error
 from studies.common.text_model import Corpus, build_model, sample_batch, text_loss, validation_loss
-from studies.demo.measure import orthogonality_error
 from torch import Tensor
 from train_methods import Method, Stopwatch, clock
 

@@ -12,8 +12,8 @@ import torch
 import prism_compile
 
 from ..common import peers
-from ..common.timing import compiled
-from ..gradients.__main__ import peak_bytes
+from ..common.compiling import compiled
+from ..common.memory import peak_bytes
 
 _SHAPES = ((512, 512), (1024, 256))
 
@@ -62,16 +62,7 @@ def extra_matrices(name: str, device: str, n: int = 2048) -> float:
     """The most memory held at once during a compiled call, beyond its input, in matrices like the input."""
     call, A = _subject(name), torch.randn(n, n, device=device)
     call(A)
-    if device != "cuda":
-        peak = peak_bytes(partial(call, A))
-    else:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call(A)
-        torch.cuda.synchronize()
-        peak = torch.cuda.max_memory_allocated() - before
-    return peak / (A.numel() * A.element_size())
+    return peak_bytes(partial(call, A), device) / (A.numel() * A.element_size())
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""The matrices that optimisers orthogonalise or take roots of, gathered from a training run."""
+"""The matrices that optimizers orthogonalise or take roots of, gathered from a training run."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .progress import show_progress
+from .progress import note, show_progress
 from .text_model import Corpus, build_model, sample_batch, text_loss, validation_loss
 
 
@@ -26,11 +26,6 @@ class GradientMatrices:
             self.right[name].addmm_(G.T, G)
 
 
-def symmetrised(C: Tensor) -> Tensor:
-    """The symmetric part: a sum of products is symmetric only up to rounding."""
-    return (C + C.T) / 2
-
-
 def train(corpus: Corpus, names: tuple[str, ...], steps: int, rate: float = 2e-3) -> GradientMatrices:
     """Train the model by AdamW, gathering the matrices of the named weights on the way."""
     model = build_model(corpus)
@@ -43,5 +38,5 @@ def train(corpus: Corpus, names: tuple[str, ...], steps: int, rate: float = 2e-3
         matrices.accumulate()
         optimizer.step()
         show_progress(step + 1, steps, f"loss {loss.item():.3f}")
-    print(f"validation loss {validation_loss(model, corpus):.3f} nats per character")
+    note(f"validation loss {validation_loss(model, corpus):.3f} nats per character")
     return matrices

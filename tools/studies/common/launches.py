@@ -12,6 +12,8 @@ from torch._inductor.graph import GraphLowering
 
 import prism_compile
 
+from .matrices import gram
+
 # Where generated code calls a library's kernel and where one of its own, in C++ and in Triton.
 _LIBRARY = re.compile(r"\bextern_kernels\.\w+\(|\bcublas\w*\(")
 _OWN = re.compile(r"\bcpp_fused\w*\(|\btriton_\w+\.run\(")
@@ -87,7 +89,5 @@ TABLE: tuple[tuple[str, Callable, dict], ...] = (
 
 def launches_table(device: torch.device, n: int = 48) -> list[tuple[str, Launches]]:
     """What a further step launches, a row for each function of `TABLE`."""
-    generator = torch.Generator().manual_seed(0)
-    B = torch.randn(n, n, generator=generator)
-    A = (B @ B.T / n + torch.eye(n)).to(device)
+    A = gram((n, n), 1.0).to(device)
     return [(name, further_step(function, A, **options)) for name, function, options in TABLE]

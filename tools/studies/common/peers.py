@@ -86,30 +86,6 @@ def installed_gram_newton_schulz() -> Callable[[Tensor], Tensor] | None:
     )
 
 
-def _single(A: Tensor) -> Tensor:
-    """LAPACK knows no half precision."""
-    return A if A.dtype == torch.float64 else A.float()
-
-
-def svd_polar(A: Tensor) -> Tensor:
-    """The polar factor by the singular value decomposition."""
-    U, _, Vh = torch.linalg.svd(_single(A), full_matrices=False)
-    return U @ Vh
-
-
-def eigh_power(A: Tensor, exponent: float) -> Tensor:
-    """A power of a symmetric matrix by its eigenvalues."""
-    values, Q = torch.linalg.eigh(_single(A))
-    return (Q * values.unsqueeze(-2) ** exponent) @ Q.mT
-
-
-def eigh_sqrt_pair(A: Tensor) -> tuple[Tensor, Tensor]:
-    """Square root and inverse square root from one decomposition."""
-    values, Q = torch.linalg.eigh(_single(A))
-    root = values.sqrt().unsqueeze(-2)
-    return (Q * root) @ Q.mT, (Q / root) @ Q.mT
-
-
 def coupled_newton(A: Tensor, p: int, tolerance: float = 1e-6, most: int = 100) -> tuple[Tensor, int]:
     """A^(-1/p) as Shampoo takes it, and the steps used: X ← X g, M ← g^p M, g = ((p+1)I - M)/p.
 

@@ -14,6 +14,6 @@ def module_command(module: str, *words: str) -> list[str]:
 
 
 def module_environment(**variables: str) -> dict[str, str]:
-    """This process's environment with these variables, the studies and this copy of the library on its path."""
+    """This environment with these variables; the studies and this copy of the library are on its path."""
     path = os.pathsep.join(filter(None, (str(TOOLS), str(ROOT), os.getenv("PYTHONPATH"))))
     return {**os.environ, **variables, "PYTHONPATH": path}

@@ -1,20 +1,18 @@
-"""Timing calls in turns, and the floor under each: its matrix products alone."""
+"""Timing calls in turns.
+
+`torch.utils.benchmark.Timer` measures one call at a time, and runs it twice before each measurement: a slow
+spell of the machine falls on one method. Here rounds of all methods share it.
+"""
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from math import inf
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, thread_time
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
-_aten = torch.ops.aten
-_PRODUCTS = {_aten.mm: 0, _aten.bmm: 0, _aten.addmm: 1, _aten.baddbmm: 1}
-SKETCH_SIZE = 8
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 300
 
 
@@ -46,19 +44,29 @@ class Budget:
     rounds: int = 5
     patience: float = 15.0
 
+    @classmethod
+    def of_rounds(cls, rounds: int) -> "Budget":
+        """So many, however long they take."""
+        return cls(0.0, rounds, inf)
+
+
+def now() -> float:
+    """Seconds; with one thread those of its processor, of which a busy machine takes less."""
+    return thread_time() if torch.get_num_threads() == 1 else perf_counter()
+
 
 class Clock:
     """Seconds that a call takes on a device."""
 
-    def __init__(self, device: torch.device):
-        self.device = device
-        self.cuda = device.type == "cuda"
+    def __init__(self, device: torch.device | str = "cpu"):
+        self.device = torch.device(device)
+        self.cuda = self.device.type == "cuda"
 
     def __call__(self, run: Callable[[], object]) -> float:
         if not self.cuda:
-            start = perf_counter()
+            start = now()
             run()
-            return perf_counter() - start
+            return now() - start
         # A graph's outputs may be overwritten only once a new iteration is declared.
         torch.compiler.cudagraph_mark_step_begin()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -96,91 +104,7 @@ def ratio(times: dict, numerator: object, denominator: object) -> Spread:
     return Spread.of([a / b for a, b in zip(times[numerator], times[denominator])])
 
 
-@dataclass(frozen=True, order=True)
-class Product:
-    """One matrix product: shapes, which operands are transposed views, and whether both are one matrix."""
-
-    left: tuple[int, ...]
-    right: tuple[int, ...]
-    transposed: tuple[bool, bool]
-    shared: bool
-
-
-class _Recorder(TorchDispatchMode):
-    def __init__(self, thin: int):
-        super().__init__()
-        self.thin = thin
-        self.products: list[Product] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        offset = _PRODUCTS.get(function._overloadpacket)
-        if offset is not None:
-            left, right = args[offset : offset + 2]
-            if min(*left.shape[-2:], right.shape[-1]) > self.thin:
-                flipped = tuple(a.stride(-1) != 1 and a.stride(-2) == 1 for a in (left, right))
-                shared = left.data_ptr() == right.data_ptr()
-                self.products.append(Product(tuple(left.shape), tuple(right.shape), flipped, shared))
-        return function(*args, **(kwargs or {}))
-
-
-def recorded_products(run: Callable[[], object], A: Tensor) -> tuple[Product, ...]:
-    """The products of an eager call, sorted, but for the sketch's skinny ones."""
-    thin = 2 * SKETCH_SIZE if min(A.shape[-2:]) > 2 * SKETCH_SIZE else 0
-    with _Recorder(thin) as recorder:
-        run()
-    return tuple(sorted(recorder.products))
-
-
-def _operand(shape: tuple[int, ...], transposed: bool, like: Tensor) -> Tensor:
-    *batch, rows, columns = shape
-    stored = (*batch, columns, rows) if transposed else shape
-    A = torch.randn(stored, device=like.device).mul_(columns**-0.5).to(like.dtype)
-    return A.mT if transposed else A
-
-
-def product_floor(products: tuple[Product, ...], like: Tensor) -> Callable[[], None]:
-    """The products alone, of `like`'s dtype and device, on operands and into outputs allocated beforehand."""
-
-    @cache
-    def operands(product: Product) -> tuple[Tensor, Tensor]:
-        left = _operand(product.left, product.transposed[0], like)
-        if not product.shared:
-            return left, _operand(product.right, product.transposed[1], like)
-        return left, left.mT if product.transposed[0] != product.transposed[1] else left
-
-    @cache
-    def output(shape: tuple[int, ...]) -> Tensor:
-        return torch.empty(shape, dtype=like.dtype, device=like.device)
-
-    calls = []
-    for product in products:
-        multiply = torch.mm if len(product.left) == 2 else torch.bmm
-        calls.append((multiply, *operands(product), output((*product.left[:-1], product.right[-1]))))
-
-    def run() -> None:
-        for multiply, left, right, out in calls:
-            multiply(left, right, out=out)
-
-    return run
-
-
-def counted_products(run: Callable[[], object], A: Tensor) -> float:
-    """Counted flops of a call over 2mn², those of forming the Gram matrix of A's shape, n ≤ m."""
-    with FlopCounterMode(display=False) as counter:
-        run()
-    m, n = max(A.shape[-2:]), min(A.shape[-2:])
-    return counter.get_total_flops() / (2 * m * n * n * A[..., 0, 0].numel())
-
-
-def compiled(function: Callable, mode: str = "default", **options) -> Callable[[Tensor], object]:
-    """The function with its options bound, as one static graph.
-
-    The wrapper has a code object of its own: graphs are cached per code object, and one that is shared by
-    many variants would be searched at every call.
-    """
-
-    def call(A: Tensor):
-        return function(A, **options)
-
-    call.__code__ = call.__code__.replace()
-    return torch.compile(call, fullgraph=True, dynamic=False, mode=None if mode == "default" else mode)
+def median_ms(runs: dict, rounds: int, clock: Clock | None = None) -> dict[object, float]:
+    """Median milliseconds of each of some runs, taken in turns."""
+    times = time_in_turns(runs, clock or Clock(), Budget.of_rounds(rounds))
+    return {name: 1e3 * median(taken) for name, taken in times.items()}

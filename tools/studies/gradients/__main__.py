@@ -1,94 +1,67 @@
 """Time and peak memory of a backward pass, unrolled against dual, eager and compiled."""
 
 import argparse
-import warnings
+import sys
 from collections.abc import Callable
-from statistics import median
-from time import perf_counter
+from functools import partial
 
 import torch
-from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 import prism_compile
 
+from ..common.compiling import compiled, quiet_torch
+from ..common.matrices import definite, gaussian
+from ..common.progress import note
+from ..common.results import add_option, recorded
+from ..common.tables import format_table
+from .measure import HEADER, MODES, compare
+
 _FUNCTIONS = {name: getattr(prism_compile, name) for name in ("inv_sqrtm", "sqrtm", "signm", "inv", "polar")}
-_MODES = ("unrolled", "dual")
+_DEFAULT = "inv_sqrtm"
+_NOTES = """\
+ms          median, with one thread of processor time, else of the clock
+matrices    the most memory held at once beyond A and G, in matrices of A's size
+difference  of the gradients, relative Frobenius norm"""
 
 
-def covariance(n: int, condition: float) -> Tensor:
-    """A symmetric matrix with log-spaced eigenvalues."""
-    generator = torch.Generator().manual_seed(0)
-    Q = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=generator))[0]
-    values = torch.tensor(condition, dtype=torch.float64) ** -torch.linspace(0, 1, n, dtype=torch.float64)
-    A = (Q * values) @ Q.T
-    return ((A + A.T) / 2).float()
-
-
-def peak_bytes(work: Callable[[], object]) -> int:
-    """The most memory that the work held at once beyond what was there before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        kept = work()
-    events = [e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"]
-    live = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        live += event.nbytes()
-        peak = max(peak, live)
-    del kept
-    return peak
-
-
-def backward(call: Callable[[Tensor], Tensor], A: Tensor, G: Tensor) -> Tensor:
-    """The gradient of ⟨G, f(A)⟩."""
-    leaf = A.clone().requires_grad_()
-    return torch.autograd.grad(call(leaf), leaf, G)[0]
-
-
-def compare(name: str, calls: dict[str, Callable], A: Tensor, G: Tensor, repeats: int) -> None:
-    """Print a row per mode; the runs are interleaved."""
-    gradients = {mode: backward(call, A, G) for mode, call in calls.items()}
-    times = {mode: [] for mode in calls}
-    for _ in range(repeats):
-        for mode, call in calls.items():
-            start = perf_counter()
-            backward(call, A, G)
-            times[mode].append(perf_counter() - start)
-    peaks = {mode: peak_bytes(lambda call=call: backward(call, A, G)) for mode, call in calls.items()}
-    size = A.numel() * A.element_size()
-    reference = gradients["unrolled"]
-    for mode in calls:
-        difference = ((gradients[mode] - reference).norm() / reference.norm()).item()
-        figures = f"{median(times[mode]) * 1e3:9.0f} {peaks[mode] / size:9.1f} {difference:11.1e}"
-        print(f"{name:<9} {mode:<9} {figures}")
-    ratio = median(d / u for d, u in zip(times["dual"], times["unrolled"]))
-    print(f"{name:<9} dual/unrolled {ratio:5.2f} {peaks['dual'] / peaks['unrolled']:9.2f}", flush=True)
-
-
-def main() -> None:
-    """Compare the modes eagerly and compiled."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("function", nargs="?", default="inv_sqrtm", choices=_FUNCTIONS)
+    parser.add_argument("function", nargs="?", default=_DEFAULT, choices=_FUNCTIONS)
+    parser.add_argument("--quick", action="store_true", help="64 rows, 3 steps, nothing compiled")
     parser.add_argument("--n", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--condition", type=float, default=1e3)
     parser.add_argument("--repeats", type=int, default=7)
-    arguments = parser.parse_args()
-    # torch's own deprecations, raised while it compiles, are not the reader's concern.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
-    A = covariance(arguments.n, arguments.condition)
-    G = torch.randn(A.shape, generator=torch.Generator().manual_seed(1))
+    parser.add_argument("--threads", type=int, help="torch's threads (default: its own)")
+    add_option(parser)
+    return parser
+
+
+def _report(arguments: argparse.Namespace, n: int, steps: int) -> None:
+    A, G = definite(n, arguments.condition).float(), gaussian((n, n), seed=1)
     function = _FUNCTIONS[arguments.function]
+    eager: dict[str, Callable] = {mode: partial(function, steps=steps, gradient=mode) for mode in MODES}
+    rows = compare("eager", eager, A, G, arguments.repeats)
+    if not arguments.quick:
+        note("Compiling ...")
+        graphs = {mode: compiled(call) for mode, call in eager.items()}
+        rows += compare("compiled", graphs, A, G, arguments.repeats)
+    title = f"{arguments.function}, {n}², {steps} steps, float32: forward and backward"
+    print(f"{format_table(HEADER, rows, title, left=(0, 1))}\n\n{_NOTES}")
 
-    def call(mode: str) -> Callable[[Tensor], Tensor]:
-        return lambda A: function(A, steps=arguments.steps, gradient=mode)
 
-    print(f"{arguments.function}, {arguments.n}², {arguments.steps} steps, float32: forward and backward")
-    print(f"{'':<9} {'gradient':<9} {'ms':>9} {'matrices':>9} {'difference':>11}")
-    eager = {mode: call(mode) for mode in _MODES}
-    compare("eager", eager, A, G, arguments.repeats)
-    compiled = {mode: torch.compile(f, fullgraph=True) for mode, f in eager.items()}
-    compare("compiled", compiled, A, G, arguments.repeats)
+def main(words: list[str] | None = None) -> None:
+    """Compare the modes eagerly and compiled."""
+    parser = _parser()
+    arguments = parser.parse_args(words)
+    quiet_torch()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    n, steps = (64, 3) if arguments.quick else (arguments.n, arguments.steps)
+    part = "" if arguments.function == _DEFAULT else arguments.function
+    with recorded("gradients", parser, words, part=part, free=("threads", "function")):
+        _report(arguments, n, steps)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+
+from ..common.counting import operator_flops
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class WorkCounter(TorchDispatchMode):
         if function.is_view or packet in (torch.ops.aten.detach, torch.ops.aten.empty) or not returned:
             return result
         moved = sum(a.numel() * a.itemsize for a in (*given, *returned))
-        if packet in flop_registry:
-            flops = flop_registry[packet](*args, **kwargs, out_val=result)
+        flops = operator_flops(function, args, kwargs, result)
+        if flops is not None:
             rows, inner, columns = _product_shape(packet, args)
             if min(rows, inner, columns) >= self.n:
                 self.work += Work(products=1, product_flops=flops, bytes=moved)

@@ -1,7 +1,5 @@
 """The limit of the rules: the least error that any K odd quintics reach on a spectrum known exactly."""
 
-from collections.abc import Iterable
-
 import numpy
 import torch
 from torch import Tensor
@@ -13,34 +11,17 @@ from prism_compile._planning import SpectrumForm
 from prism_compile._rules import RULES
 
 from ..common.cans import cans_quintics
-from ..demo.measure import format_table
-from .measure import groups, measure, methods, rule_names
+from .measure import rule_names
 
-# Rows of the table; the first three are those that the ratios are given of.
-RATIOS = ("Gaussian 1:1", "log-spaced to 1e-3", "rank n/3, noise 0.03")
-ROWS = (
-    *RATIOS,
-    "log-spaced to 1e-4",
-    "Student-t 1.5",
-    "Gaussian 4:1",
-    "1 × 100 on Gaussian",
-    "half at 0.1",
-    "power law 1",
-)
-COLUMNS = ("adaptive", "prism", "polar_express", "PE Schatten")
 # Final deviations of the minimax compositions among the starts: the smaller, the shorter the spectrum.
 _DEVIATIONS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8)
 _SPREADS = (0.01, 0.03, 0.1)
 _KEPT = 10
 _ITERATIONS, _LAST_ITERATIONS = 200, 1000
 # Below the floor the digits tell when the search stopped; at `enough` it does.
-_FLOOR, _ENOUGH = 1e-4, 1e-8
+FLOOR, _ENOUGH = 1e-4, 1e-8
 # A damping with which a move no longer changes anything.
 _STUCK = 1e12
-LIMIT_NOTES = f"""\
-limit        least found of any K odd quintics by a search from many starts, the singular values known
-< {_FLOOR:g}     what is found below it depends on how long the search is
-PE Schatten  polar_express with its margin of 1.01 on the Schatten norm instead of the Frobenius norm"""
 
 
 class _Recorded(SpectrumForm):
@@ -163,34 +144,3 @@ def limit(values: Tensor, steps: int, copies: int = 6, rounds: int = 4) -> float
     else:
         loss = _search(coefficients, values, _LAST_ITERATIONS)[1]
     return (loss.min() / len(values)).sqrt().item()
-
-
-def limits(steps: int, n: int, seeds: Iterable[int], dtype: torch.dtype) -> dict[str, float]:
-    """The limit on each spectrum of the table; over the seeds the root mean square."""
-    found: dict[str, list[float]] = {name: [] for name in ROWS}
-    for seed in seeds:
-        for group in groups("polar", n, seed, dtype, 0):
-            for name, A in zip(group.names, group.batch):
-                if name in found:
-                    found[name].append(limit(torch.linalg.svdvals(A.double()), steps))
-    return {name: (sum(x * x for x in each) / len(each)) ** 0.5 for name, each in found.items()}
-
-
-def _ratio(error: float, least: float) -> str:
-    return f"{error / least:.2f}" if least >= _FLOOR else f"> {error / _FLOOR:.0f}"
-
-
-def limit_table(steps: int, n: int, seeds: Iterable[int], dtype: torch.dtype) -> str:
-    """The limit beside the rules' errors, and the rule "adaptive" over the limit on three spectra."""
-    least, runs = limits(steps, n, seeds, dtype), methods()
-    settings = {"steps": [steps], "n": n, "seeds": seeds, "dtype": dtype, "training_steps": 0}
-    errors = {method: measure(runs[method], **settings)[steps] for method in COLUMNS}
-    rows = []
-    for name, value in least.items():
-        shown = f"{value:#.3g}" if value >= _FLOOR else f"< {_FLOOR:g}"
-        rows.append((name, shown, *(f"{errors[method][name].error:#.3g}" for method in COLUMNS)))
-    table = format_table(f"K = {steps} steps", ("spectrum", "limit", *COLUMNS), rows, left=(0,))
-    # The blank lines between groups: here every row is one.
-    title, blank, header, rule, *lines = table.splitlines()
-    ratios = ", ".join(f"{name} {_ratio(errors['adaptive'][name].error, least[name])}" for name in RATIOS)
-    return "\n".join([title, blank, header, rule, *filter(None, lines), "", f"adaptive / limit: {ratios}"])

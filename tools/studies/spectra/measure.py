@@ -14,7 +14,8 @@ import prism_compile
 from prism_compile._rules import RULES
 
 from ..common.cans import cans
-from ..common.peers import eigh_power
+from ..common.matrices import with_eigenvalues
+from ..common.oracles import deviations, eigh_power, eigh_sign, relative_errors
 from .suite import suite
 
 STEPS = (3, 4, 5, 6, 7, 8)
@@ -78,25 +79,16 @@ def methods(function: str = "polar") -> dict[str, Run]:
 def _symmetric(function: str, A: Tensor, seed: int) -> Tensor:
     """Q f(σ) Qᵀ for the singular values σ of A: ±σ for the sign, σ² for the roots."""
     values = torch.linalg.svdvals(A.double())
-    generator = torch.Generator().manual_seed(seed)
-    Q = torch.linalg.qr(torch.randn(2 * values.shape, dtype=values.dtype, generator=generator))[0]
     signs = torch.ones_like(values)
     signs[1::2] = -1
-    values = values * signs if function == "signm" else values.square()
     # Rounding to single precision is elementwise and keeps the symmetry; that of the product does not.
-    S = (Q * values) @ Q.T
-    return (S + S.T) / 2
+    return with_eigenvalues((values * signs if function == "signm" else values.square()).numpy(), seed)
 
 
 def _oracle(function: str, A: Tensor) -> Tensor:
     """The function of the rounded and damped matrices by float64 eigenvalues."""
     A = A.double()
-    if function == "signm":
-        values, Q = torch.linalg.eigh(A)
-        return (Q * values.sign().unsqueeze(-2)) @ Q.mT
-    eye = torch.eye(A.shape[-1], dtype=A.dtype)
-    mean = A.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    return eigh_power(A + DAMPING * mean * eye, _EXPONENTS[function])
+    return eigh_sign(A) if function == "signm" else eigh_power(A, _EXPONENTS[function], DAMPING)
 
 
 @cache
@@ -119,10 +111,7 @@ def _figures(results: Tensor, oracle: Tensor | None) -> list[Figure]:
     finite = results.isfinite().flatten(1).all(1)
     results = results.double().where(finite[:, None, None], 0.0)
     values = torch.linalg.svdvals(results)
-    if oracle is None:
-        errors = (1 - values).square().mean(-1).sqrt()
-    else:
-        errors = torch.linalg.matrix_norm(results - oracle) / torch.linalg.matrix_norm(oracle)
+    errors = deviations(values) if oracle is None else relative_errors(results, oracle)
     figures = torch.stack([errors, values[:, 0]], dim=1).where(finite[:, None], torch.inf)
     return [Figure(*pair) for pair in figures.tolist()]
 

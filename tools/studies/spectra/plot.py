@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..demo.measure import matrix_products
+from ..common.counting import matrix_products
+from ..common.style import plotted, shared_legend, style
 from .measure import Figure, Run
 
 # Figures by method, number of steps and spectrum.
@@ -22,17 +23,6 @@ PANELS = (
     *("product of 2 Gaussians", "outer products, large batch", "attention.out 1", "mlp.up 0"),
 )
 _COLUMNS = 4
-_STYLES = {
-    "adaptive": {"color": "#c1272d", "marker": "o", "linewidth": 2.2, "zorder": 5},
-    "prism": {"color": "#000000", "marker": "o", "linewidth": 1.8, "zorder": 4},
-    "polar_express": {"color": "#0072b2", "marker": "s"},
-    "PE Schatten": {"color": "#0072b2", "marker": "s", "markerfacecolor": "none", "linestyle": "--"},
-    "CANS": {"color": "#cc79a7", "marker": "P"},
-    "CANS 0.01": {"color": "#cc79a7", "marker": "P", "markerfacecolor": "none", "linestyle": "--"},
-    "you": {"color": "#009e73", "marker": "v"},
-    "jordan": {"color": "#e69f00", "marker": "D"},
-    "taylor": {"color": "#999999", "marker": "^", "zorder": 1},
-}
 # Lesser errors, which bfloat16 does not reach, are drawn on the lower edge.
 _FLOOR = 1e-3
 
@@ -49,7 +39,7 @@ class _Products:
         if key not in self.known:
             run = partial(self.runs[method], steps=steps, seed=0)
             A = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.dtype)
-            self.known[key] = matrix_products(lambda A: run(A[None]), A)
+            self.known[key] = matrix_products(partial(run, A[None]), shape)
         return self.known[key]
 
 
@@ -59,8 +49,7 @@ def _draw(axes, results: Results, name: str, shape: torch.Size, products: _Produ
     for method, by_steps in results.items():
         count = [products.of(method, steps, shape) for steps in by_steps]
         errors = [max(figures[name].error, _FLOOR) for figures in by_steps.values()]
-        style = {"markersize": 4, "linewidth": 1.2, "label": method, **_STYLES.get(method, {"marker": "x"})}
-        axes.plot(count, errors, **style)
+        axes.plot(count, errors, **{"markersize": 4, **style(method)})
     errors = [figures[name].error for by_steps in results.values() for figures in by_steps.values()]
     axes.set_yscale("log")
     # A panel may span less than a decade; a diverging method must not squeeze the others.
@@ -70,7 +59,6 @@ def _draw(axes, results: Results, name: str, shape: torch.Size, products: _Produ
     axes.yaxis.set_minor_formatter("")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_title(name, fontsize=10)
-    axes.grid(True, which="major", alpha=0.35)
     axes.tick_params(labelsize=8)
 
 
@@ -84,28 +72,15 @@ def plot_errors(
     path: Path,
 ) -> None:
     """Write the plot as a PNG; `matrices` are those by name that the function was given."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     names = [name for name in PANELS if name in matrices]
-    rows = -(-len(names) // _COLUMNS)
-    figure, grid = pyplot.subplots(
-        rows, _COLUMNS, figsize=(14, 0.9 + 2.35 * rows), squeeze=False, layout="constrained"
-    )
     products = _Products(runs, dtype)
-    for axes, name in zip(grid.flat, names):
-        _draw(axes, results, name, matrices[name].shape, products)
-    for axes in grid.flat[len(names) :]:
-        axes.set_visible(False)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    for axes in grid[-1]:
-        axes.set_xlabel("matrix products (flops / 2n³)", fontsize=9)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(label, fontsize=9)
-    figure.suptitle(title, fontsize=13)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    with plotted(path, title, -(-len(names) // _COLUMNS), _COLUMNS, (3.5, 2.35)) as (figure, grid):
+        for axes, name in zip(grid.flat, names):
+            _draw(axes, results, name, matrices[name].shape, products)
+        for axes in grid.flat[len(names) :]:
+            axes.set_visible(False)
+        shared_legend(figure, grid, len(results))
+        for axes in grid[-1]:
+            axes.set_xlabel("matrix products (flops / 2n³)", fontsize=9)
+        for axes in grid[:, 0]:
+            axes.set_ylabel(label, fontsize=9)

@@ -15,6 +15,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from ..common.gradient_matrices import train
+from ..common.matrices import dressed
 from ..common.text_model import load_corpus
 
 # From n and a source of randomness: singular values `[n]`, which are given random vectors, or a matrix.
@@ -161,10 +162,8 @@ SPECTRA: dict[str, dict[str, Build]] = {
 }
 
 
-def dressed(values: ndarray, random: Generator) -> ndarray:
-    """A square matrix with these singular values and random vectors."""
-    left, right = (numpy.linalg.qr(a)[0] for a in random.standard_normal((2, len(values), len(values))))
-    return (left * values) @ right.T
+def _matrix(made: ndarray, random: Generator) -> ndarray:
+    return dressed(made, random.standard_normal)[0] if made.ndim == 1 else made
 
 
 @cache
@@ -187,7 +186,7 @@ def suite(n: int = 128, seed: int = 0, training_steps: int = 100) -> dict[str, d
         for name, build in builds.items():
             random = numpy.random.default_rng((seed, crc32(name.encode())))
             made = build(n, random)
-            matrices[family][name] = torch.from_numpy(dressed(made, random) if made.ndim == 1 else made)
+            matrices[family][name] = torch.from_numpy(_matrix(made, random))
     if training_steps:
         matrices[TRAINED] = trained_momentum(training_steps)
     return matrices

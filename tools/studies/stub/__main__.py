@@ -9,9 +9,10 @@ import ast
 import builtins
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[3] / "prism_compile"
+from ..common.processes import ROOT
+
+PACKAGE = ROOT / "prism_compile"
 FILE = PACKAGE / "__init__.pyi"
 _WIDTH = 110
 # What of a package's modules is imported by name: the names of each, by the module's name as it is written.

@@ -6,21 +6,21 @@ import warnings
 from collections.abc import Callable
 from math import log10
 from os.path import relpath
-from pathlib import Path
-from time import perf_counter
 
 import torch
 
 from prism_compile._rules.adaptive.fitted import FITTED
 from prism_compile._rules.adaptive.schedule import Fitted
 
-from ..common.progress import show_progress
-from ..demo.measure import format_table
+from ..common.processes import ROOT
+from ..common.progress import note, show_progress
+from ..common.results import add_option, recorded
+from ..common.tables import format_table
 from .objective import PolarObjective, RootObjective
 
 Objective = Callable[[Fitted], float]
 
-FILE = Path(__file__).resolve().parents[3] / "prism_compile" / "_rules" / "adaptive" / "fitted.py"
+FILE = ROOT / "prism_compile" / "_rules" / "adaptive" / "fitted.py"
 # Not the numbers of the file: a second run is to find the same.
 START = Fitted(hidden=1.0, short=0.1, focus=0.1, slope=0.01)
 # What the table compares with: no masses, nothing looked at on the way, equal weights.
@@ -47,7 +47,7 @@ FITTED = Fitted(
 '''
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(words: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__)
     iterations = "generations of each of the two searches (default: %(default)s)"
     parser.add_argument("--iterations", type=int, default=20, help=iterations)
@@ -58,10 +58,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     instead.add_argument("--check", action="store_true", help=check)
     evaluate = "search nothing; print what the file's numbers, and half and twice of each, are worth"
     instead.add_argument("--evaluate", action="store_true", help=evaluate)
-    parsed = parser.parse_args(arguments)
+    quick = "one generation on few and small matrices; as --check, what it finds is not written"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    add_option(parser)
+    parsed = parser.parse_args(words)
     if parsed.iterations < 1 or parsed.seed < 0:
         parser.error("--iterations must be ≥ 1 and --seed ≥ 0")
-    return parsed
+    return parser, parsed
 
 
 def rounded(number: float) -> float:
@@ -120,7 +123,7 @@ def comparison(objectives: dict[str, Objective], fitted: Fitted) -> str:
         for label, objective in objectives.items()
     ]
     title = "Objectives, the less the better; plain: no masses, focus 1"
-    return format_table(title, ("search", "plain", "start", "found"), rows, left=(0,))
+    return format_table(("search", "plain", "start", "found"), rows, title)
 
 
 def sensitivity(objectives: dict[str, Objective], fitted: Fitted) -> str:
@@ -135,7 +138,7 @@ def sensitivity(objectives: dict[str, Objective], fitted: Fitted) -> str:
             half, twice = (f"{worth:#.4g}" for worth in varied)
             rows.append(("", name, f"{value:g}", half, "", twice))
     header = ("search", "number", "value", "half", "itself", "twice")
-    return format_table("Objectives, and with half and twice of each number", header, rows, left=(0, 1))
+    return format_table(header, rows, "Objectives, and with half and twice of each number", left=(0, 1))
 
 
 def differences(found: Fitted, present: Fitted) -> list[str]:
@@ -147,28 +150,43 @@ def differences(found: Fitted, present: Fitted) -> list[str]:
     ]
 
 
-def main(argv: list[str] | None = None) -> int:
+def _objectives(seed: int, quick: bool) -> dict[str, Objective]:
+    if quick:
+        polar = PolarObjective(members=1, low_rank=4, n=8, seed=seed)
+        return {"polar": polar, "roots": RootObjective(members=1, n=8, seed=seed)}
+    return {"polar": PolarObjective(seed=seed), "roots": RootObjective(seed=seed)}
+
+
+def _searched(objectives: dict[str, Objective], arguments: argparse.Namespace) -> list[str]:
+    """Search, print and write, or compare with the file: what is off it."""
+    iterations = 1 if arguments.quick else arguments.iterations
+    fitted = found_numbers(objectives, iterations, arguments.seed)
+    print(comparison(objectives, fitted) + "\n")
+    print(*(f"  {name:<8} {value:g}" for name, value in fitted._asdict().items()), sep="\n")
+    if arguments.check:
+        off = differences(fitted, FITTED)
+        print("\n" + "\n".join(off or ["The file's numbers are found again."]))
+        return off
+    if not arguments.quick:
+        command = f"tools/tune --iterations {arguments.iterations} --seed {arguments.seed}"
+        FILE.write_text(file_text(fitted, command))
+        note(f"wrote {relpath(FILE)}")
+    return []
+
+
+def main(words: list[str] | None = None) -> int:
     """Search and write, or what the arguments ask for instead; the exit status."""
-    arguments = _parse(argv)
-    began = perf_counter()
+    parser, arguments = _parse(words)
     # One thread, so that sums are taken in one order; on matrices this small more would wait for each other.
     torch.set_num_threads(1)
-    objectives = {"polar": PolarObjective(seed=arguments.seed), "roots": RootObjective(seed=arguments.seed)}
     off = []
-    if arguments.evaluate:
-        print(sensitivity(objectives, FITTED))
-    else:
-        fitted = found_numbers(objectives, arguments.iterations, arguments.seed)
-        print("\n" + comparison(objectives, fitted) + "\n")
-        print(*(f"  {name:<8} {value:g}" for name, value in fitted._asdict().items()), sep="\n")
-        if arguments.check:
-            off = differences(fitted, FITTED)
-            print("\n" + "\n".join(off or ["The file's numbers are found again."]))
+    part = "evaluate" if arguments.evaluate else "check" if arguments.check else ""
+    with recorded("tune", parser, words, part=part, free=("evaluate", "check")):
+        objectives = _objectives(arguments.seed, arguments.quick)
+        if arguments.evaluate:
+            print(sensitivity(objectives, FITTED))
         else:
-            command = f"tools/tune --iterations {arguments.iterations} --seed {arguments.seed}"
-            FILE.write_text(file_text(fitted, command))
-            print(f"\nwrote {relpath(FILE)}")
-    print(f"\ntorch {torch.__version__}, {perf_counter() - began:.0f} s in all")
+            off = _searched(objectives, arguments)
     return 1 if off else 0
 
 

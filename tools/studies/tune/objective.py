@@ -1,6 +1,6 @@
 """What the fitted numbers of the rule "adaptive" are judged by: two objectives, the less the better.
 
-Both run the library's own iterations in float32 on the matrices of `tune_spectra.py`.
+Both run the library's own iterations in float32 on the matrices of `spectra.py`.
 
 Polar factor, the mean over K = 3 … 8 steps, e = rms(1 - σ) of the result:
 
@@ -37,7 +37,8 @@ from prism_compile._rules import RULES, Rule
 from prism_compile._rules.adaptive import rule as adaptive
 from prism_compile._rules.adaptive.schedule import Fitted
 
-from .spectra import dressed, low_rank_spectra, positive_spectra, training_spectra
+from ..common.oracles import deviations
+from .spectra import low_rank_spectra, matrices, positive_spectra, training_spectra
 
 POLAR_STEPS = (3, 4, 5, 6, 7, 8)
 _LOW_RANK_STEPS = (5, 6, 7)
@@ -91,10 +92,10 @@ class PolarObjective:
     """Of hidden and short."""
 
     def __init__(self, members: int = 16, low_rank: int = 64, n: int = 64, seed: int = 0):
-        A, _, _ = dressed(training_spectra(members, n, seed), symmetric=False, seed=seed)
+        A, _, _ = matrices(training_spectra(members, n, seed), symmetric=False, seed=seed)
         self.A = torch.from_numpy(A).float()
         spectra, ranks = low_rank_spectra(low_rank, n, seed)
-        A, left, right = dressed(spectra, symmetric=False, seed=seed + 1)
+        A, left, right = matrices(spectra, symmetric=False, seed=seed + 1)
         self.low_rank, self.ranks = torch.from_numpy(A).float(), torch.from_numpy(ranks)
         # The vectors of the true part; what lies beside it is nobody's.
         true = (torch.arange(n) < self.ranks[:, None])[:, None, :]
@@ -105,8 +106,7 @@ class PolarObjective:
 
     def errors(self, rule: Rule, steps: int) -> Tensor:
         """rms(1 - σ) of each result."""
-        values = torch.linalg.svdvals(_polar(self.A, rule, steps))
-        return (1 - values).double().square().mean(-1).sqrt()
+        return deviations(torch.linalg.svdvals(_polar(self.A, rule, steps)))
 
     def low_rank_errors(self, rule: Rule, steps: int) -> Tensor:
         """Of each low-rank matrix ‖(U - W Vᵀ) V‖_F / √r, V and W the vectors of its r nonzero values."""
@@ -139,7 +139,7 @@ class RootObjective:
     """Of focus and slope."""
 
     def __init__(self, members: int = 3, n: int = 48, seed: int = 0):
-        A, _, _ = dressed(positive_spectra(members, n, seed)[0], symmetric=True, seed=seed)
+        A, _, _ = matrices(positive_spectra(members, n, seed)[0], symmetric=True, seed=seed)
         self.A = torch.from_numpy(A + A.swapaxes(-1, -2)).float() / 2
         self.reference = self.mean_residual(RULES[_REFERENCE])
         self.fewer = [

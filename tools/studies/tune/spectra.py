@@ -1,16 +1,17 @@
 """The spectra that the rule "adaptive" is tuned on: random members of families.
 
-A member draws its parameters, too, so that it is none of those that `spectra_suite.py` reports. To add a
+A member draws its parameters, too, so that it is none of those that `spectra/suite.py` reports. To add a
 family, add a row to `FAMILIES`.
 """
 
 from collections.abc import Callable
-from functools import partial
 from zlib import crc32
 
 import numpy
 from numpy import ndarray
 from numpy.random import Generator
+
+from ..common.matrices import dressed
 
 # From n and a source of randomness: n singular values in any order and scale.
 Family = Callable[[int, Generator], ndarray]
@@ -174,12 +175,9 @@ def positive_spectra(members: int, n: int, seed: int) -> tuple[ndarray, ndarray]
     return numpy.exp(logarithms / -logarithms[:, -1:] * numpy.log(conditions)[:, None]), conditions
 
 
-def dressed(spectra: ndarray, symmetric: bool, seed: int) -> tuple[ndarray, ndarray, ndarray]:
+def matrices(spectra: ndarray, symmetric: bool, seed: int) -> tuple[ndarray, ndarray, ndarray]:
     """Matrices with these singular values and random vectors, and the left and right vectors as columns.
 
     symmetric: whether the two are the same, so that the values are eigenvalues.
     """
-    draw = partial(_source("vectors", seed).standard_normal, (*spectra.shape, spectra.shape[1]))
-    left = numpy.linalg.qr(draw())[0]
-    right = left if symmetric else numpy.linalg.qr(draw())[0]
-    return (left * spectra[:, None, :]) @ right.swapaxes(-1, -2), left, right
+    return dressed(spectra, _source("vectors", seed).standard_normal, symmetric)
