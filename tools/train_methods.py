@@ -15,7 +15,9 @@ from torch.optim import Optimizer
 
 from prism_compile.optim import Muon, Shampoo
 
-FREQUENCY = 10
+FREQUENCY, P, EPS = 10, 4, 1e-4
+PEER = "torch.optim.Muon 5"
+MUON_RULES, MUON_STEPS = ("jordan", "polar_express", "prism", "adaptive"), (3, 4, 5)
 
 
 def clock() -> float:
@@ -73,9 +75,12 @@ def _muon(rule: str, steps: int, compile: bool) -> Method:
     return Method(f"Muon {rule} {steps}", build, 0.02, "muon")
 
 
-def _shampoo(solver: str, compile: bool) -> Method:
+def shampoo(solver: str, compile: bool, steps: int | None = None) -> Method:
+    """Shampoo with roots by a solver, of so many steps or its default."""
+
     def build(params: list[Tensor], lr: float) -> Optimizer:
-        options = {"precondition_frequency": FREQUENCY, "solver": solver, "compile": compile}
+        roots = {"p": P, "eps": EPS, "solver": solver, "steps": steps}
+        options = {"precondition_frequency": FREQUENCY, "compile": compile, **roots}
         return Shampoo(params, lr=lr, betas=(0.9, 0.99), **options)
 
     return Method(f"Shampoo {solver}", build, 2e-3, "shampoo")
@@ -86,19 +91,13 @@ def methods(compile: bool) -> list[Method]:
     return [
         Method("AdamW", lambda params, lr: torch.optim.AdamW(params, lr=lr, weight_decay=0.0), 2e-3, "adamw"),
         Method(
-            "torch.optim.Muon 5",
+            PEER,
             lambda params, lr: torch.optim.Muon(params, lr=lr, weight_decay=0.0),
             0.02,
             "muon",
         ),
-        _muon("jordan", 5, compile),
         _muon("you", 5, compile),
-        _muon("polar_express", 5, compile),
-        _muon("prism", 3, compile),
-        _muon("prism", 5, compile),
-        _muon("adaptive", 3, compile),
-        _muon("adaptive", 4, compile),
-        _muon("adaptive", 5, compile),
-        _shampoo("eigh", False),
-        _shampoo("prism", compile),
+        *(_muon(rule, steps, compile) for rule in MUON_RULES for steps in MUON_STEPS),
+        shampoo("eigh", False),
+        shampoo("prism", compile),
     ]
