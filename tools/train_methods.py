@@ -25,6 +25,10 @@ def clock() -> float:
     return thread_time() if torch.get_num_threads() == 1 else perf_counter()
 
 
+def _alone(result: Tensor) -> list[Tensor]:
+    return [result]
+
+
 @dataclass
 class Stopwatch:
     """Seconds spent in a solver, and what it last returned."""
@@ -32,7 +36,7 @@ class Stopwatch:
     seconds: float = 0.0
     results: list[Tensor] = field(default_factory=list)
 
-    def around(self, solve: Callable, collect: Callable = lambda result: [result]) -> Callable:
+    def around(self, solve: Callable, collect: Callable) -> Callable:
         """`solve`, timed; `collect` makes a list of tensors of its result."""
 
         def timed(*arguments, **options):
@@ -55,16 +59,18 @@ class Method:
     build: Callable[[list[Tensor], float], Optimizer]
     rate: float
     kind: str
+    solvers: dict[str, Callable] = field(default_factory=dict, compare=False, repr=False)
 
     def watched(self, optimizer: Optimizer, watch: Stopwatch) -> AbstractContextManager:
         """Time the solver of an optimiser of this method within the context."""
-        if isinstance(optimizer, Muon):
-            return patch.object(optimizer, "_orthogonalise", watch.around(optimizer._orthogonalise, list))
-        if isinstance(optimizer, Shampoo):
-            return patch.object(optimizer, "_inverse_roots", watch.around(optimizer._inverse_roots))
+        for kind, name, collect in ((Muon, "_orthogonalise", list), (Shampoo, "_inverse_roots", _alone)):
+            if isinstance(optimizer, kind):
+                # Later runs take the first one's solver, whose graphs need not be compiled again.
+                solve = self.solvers.setdefault(name, getattr(optimizer, name))
+                return patch.object(optimizer, name, watch.around(solve, collect))
         if isinstance(optimizer, torch.optim.Muon):
             solve = torch.optim._muon._zeropower_via_newtonschulz
-            return patch("torch.optim._muon._zeropower_via_newtonschulz", watch.around(solve))
+            return patch("torch.optim._muon._zeropower_via_newtonschulz", watch.around(solve, _alone))
         return nullcontext()
 
 
