@@ -9,22 +9,38 @@ from statistics import mean
 from time import perf_counter
 
 import torch
-from studies.common.progress import show_progress
-from studies.common.text_model import Corpus, build_model, load_corpus
-from train_methods import FREQUENCY, Method, methods
+from progress import show_progress
+from text_model import Corpus, build_model, load_corpus
+from train_methods import FREQUENCY, PEER, Method, methods
 from train_plot import plot_losses
-from train_roots import ROOTS_HEADER, ROOTS_TITLE, root_rows
-from train_runs import FACTORS, Run, best_rate, train
+from train_roots import ROOTS_HEADER, ROOTS_TITLE, STUDY_HEADER, STUDY_NOTES, root_rows, study
+from train_runs import FACTORS, Run, best_rate, loss_cells, train
 
 _OUT = Path(__file__).resolve().parent.parent / "out" / "train.png"
 _POINTS = 6
-_HEADER = ("method", "rate", "final loss", "spread", "ms per step", "solver ms", "share", "rms(1-σ)")
+_HEADER = (
+    "method",
+    "rate",
+    "final loss",
+    "spread",
+    "to torch's",
+    "ms per step",
+    "optimizer",
+    "solver",
+    "share",
+    "ratio",
+    "rms(1-σ)",
+)
 _NOTES = f"""\
 method      Muon's number is that of its iterations; Shampoo takes roots every {FREQUENCY} steps
 ms          of processor time with one thread, else of the clock
-rate        of the matrices, the best of {len(FACTORS)} in runs of --search-steps (--quick: the middle one)
+rate        of the matrices, the best of {len(FACTORS)} in runs of --search-steps (--quick: the middle one);
+            of Muon the best of --muon-rates where given
 final loss  validation, nats per character, mean over the seeds; spread: largest minus smallest
-solver ms   per step, in orthogonalisation or inverse roots; share: of the step
+to torch's  final loss less that of {PEER} from the same seed, mean and its standard error
+optimizer   ms of a step of the matrices' optimizer; solver: in orthogonalisation or inverse roots; share: of
+            the whole step; ratio: to the solver of {PEER}. This library's includes forming the direction in
+            the batch, torch's does not.
 rms(1-σ)    of the orthogonalised momentum at the last step, over all matrices"""
 
 
@@ -33,9 +49,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="20 steps, one seed, eager, rates not tuned")
     parser.add_argument("--steps", type=int, default=200, help="steps of a run (default: %(default)s)")
     parser.add_argument("--search-steps", type=int, default=40, help="steps of a run that tries a rate")
+    parser.add_argument("--muon-rates", help="rates of all Muon methods, with commas; one is not searched")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default: %(default)s)")
     parser.add_argument("--width", type=int, default=128, help="width of the model (default: %(default)s)")
     parser.add_argument("--only", help="methods, by name, with commas (default: all)")
+    parser.add_argument("--roots", action="store_true", help="Shampoo's loss by the exactness of its roots")
     parser.add_argument("--threads", type=int, help="torch's threads (default: its own)")
     parser.add_argument("--eager", action="store_true", help="do not compile the library's solvers")
     arguments = parser.parse_args()
@@ -56,29 +74,37 @@ def _chosen(only: str | None, compile: bool) -> list[Method]:
     return [method for method in found if method.name in names]
 
 
+def _rates(method: Method, muon_rates: str | None) -> list[float]:
+    """The rates that are tried for a method."""
+    if muon_rates is not None and method.kind == "muon":
+        return [float(rate) for rate in muon_rates.split(",")]
+    return [method.rate * factor for factor in FACTORS]
+
+
 def _tuned(corpus: Corpus, chosen: list[Method], arguments: argparse.Namespace) -> dict[str, float]:
     if not arguments.search_steps:
         return {method.name: method.rate for method in chosen}
-    rates = {}
+    found = {}
     for i, method in enumerate(chosen):
-        rates[method.name] = best_rate(corpus, method, arguments.search_steps, arguments.width)
-        show_progress(i + 1, len(chosen), f"{method.name}: {rates[method.name]:g}")
-    return rates
+        rates = _rates(method, arguments.muon_rates)
+        found[method.name] = best_rate(corpus, method, rates, arguments.search_steps, arguments.width)
+        show_progress(i + 1, len(chosen), f"{method.name}: {found[method.name]:g}")
+    return found
 
 
-def _row(name: str, rate: float, runs: list[Run]) -> tuple[str, ...]:
-    finals = [run.final for run in runs]
+def _row(name: str, rate: float, runs: list[Run], peers: list[Run]) -> tuple[str, ...]:
     step, solver = mean(run.step_ms for run in runs), mean(run.solver_ms for run in runs)
-    quality = "-" if runs[0].quality is None else f"{mean(run.quality for run in runs):.3f}"
-    timed = (f"{solver:.2f}", f"{solver / step:.1%}") if solver else ("-", "-")
+    compared = bool(peers) and runs is not peers
+    ratio = f"{solver / mean(run.solver_ms for run in peers):.2f}" if compared and solver else "-"
+    timed = (f"{solver:.2f}", f"{solver / step:.1%}", ratio) if solver else ("-", "-", "-")
     return (
         name,
         f"{rate:g}",
-        f"{mean(finals):.4f}",
-        f"{max(finals) - min(finals):.4f}",
+        *loss_cells(runs, peers),
         f"{step:.1f}",
+        f"{mean(run.optimizer_ms for run in runs):.2f}",
         *timed,
-        quality,
+        "-" if runs[0].quality is None else f"{mean(run.quality for run in runs):.3f}",
     )
 
 
@@ -92,16 +118,9 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> s
     return "\n".join(map(line, (header, tuple("-" * width for width in widths), *rows)))
 
 
-def main() -> None:
-    """Search the rates, train, plot and print the tables."""
-    arguments = _parse()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    began = perf_counter()
-    corpus, chosen = load_corpus(), _chosen(arguments.only, not arguments.eager)
-    size = sum(w.numel() for w in build_model(corpus, 0, arguments.width).parameters())
-    print(f"{size} parameters, {len(corpus.training)} characters of pydoc_data.topics\nRates ...", flush=True)
+def _compare(corpus: Corpus, arguments: argparse.Namespace) -> None:
+    """Search the rates, train by all methods, plot and print the tables."""
+    chosen = _chosen(arguments.only, not arguments.eager)
     # The rate does not depend on the graphs, and each of the many short runs would compile its own.
     rates = _tuned(corpus, _chosen(arguments.only, compile=False), arguments)
 
@@ -115,13 +134,36 @@ def main() -> None:
         run = train(corpus, method, rate, seed, arguments.steps, arguments.width, points=_POINTS)
         results[method.name].append(run)
         show_progress(i + 1, total, f"{method.name}: {run.final:.3f}")
-    print("\n" + _table(_HEADER, [_row(name, rates[name], runs) for name, runs in results.items()], 1))
+    peers = results.get(PEER, [])
+    rows = [_row(name, rates[name], runs, peers) for name, runs in results.items()]
+    print("\n" + _table(_HEADER, rows, 1))
     print(f"\n{_NOTES}")
     if "Shampoo prism" in results:
         roots = root_rows(results["Shampoo prism"][-1].factors, not arguments.eager)
         print(f"\n{ROOTS_TITLE}\n\n{_table(ROOTS_HEADER, roots, 2)}")
     plot_losses(results, _OUT)
     print(f"\nwrote {relpath(_OUT)}")
+
+
+def _study_roots(corpus: Corpus, arguments: argparse.Namespace) -> None:
+    """Train by Shampoo with roots of several numbers of steps, at the rate that is best with eigh's."""
+    peer = [method for method in methods(compile=False) if method.name == "Shampoo eigh"]
+    rate = _tuned(corpus, peer, arguments)[peer[0].name]
+    steps, seeds, width = arguments.steps, arguments.seeds, arguments.width
+    rows = study(corpus, rate, steps, seeds, width, not arguments.eager)
+    print(f"\nShampoo at rate {rate:g}\n\n{_table(STUDY_HEADER, rows, 1)}\n\n{STUDY_NOTES}")
+
+
+def main() -> None:
+    """Make one study or the other."""
+    arguments = _parse()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    began, corpus = perf_counter(), load_corpus()
+    size = sum(w.numel() for w in build_model(corpus, 0, arguments.width).parameters())
+    print(f"{size} parameters, {len(corpus.training)} characters of pydoc_data.topics\nRates ...", flush=True)
+    (_study_roots if arguments.roots else _compare)(corpus, arguments)
     threads = torch.get_num_threads()
     print(f"\ntorch {torch.__version__}, {threads} threads, {perf_counter() - began:.0f} s in all")
 

@@ -15,12 +15,18 @@ from torch.optim import Optimizer
 
 from prism_compile.optim import Muon, Shampoo
 
-FREQUENCY = 10
+FREQUENCY, P, EPS = 10, 4, 1e-4
+PEER = "torch.optim.Muon 5"
+MUON_RULES, MUON_STEPS = ("jordan", "polar_express", "prism", "adaptive"), (3, 4, 5)
 
 
 def clock() -> float:
     """Seconds; with one thread those of its processor, of which a busy machine takes less."""
     return thread_time() if torch.get_num_threads() == 1 else perf_counter()
+
+
+def _alone(result: Tensor) -> list[Tensor]:
+    return [result]
 
 
 @dataclass
@@ -30,7 +36,7 @@ class Stopwatch:
     seconds: float = 0.0
     results: list[Tensor] = field(default_factory=list)
 
-    def around(self, solve: Callable, collect: Callable = lambda result: [result]) -> Callable:
+    def around(self, solve: Callable, collect: Callable) -> Callable:
         """`solve`, timed; `collect` makes a list of tensors of its result."""
 
         def timed(*arguments, **options):
@@ -53,16 +59,18 @@ class Method:
     build: Callable[[list[Tensor], float], Optimizer]
     rate: float
     kind: str
+    solvers: dict[str, Callable] = field(default_factory=dict, compare=False, repr=False)
 
     def watched(self, optimizer: Optimizer, watch: Stopwatch) -> AbstractContextManager:
         """Time the solver of an optimiser of this method within the context."""
-        if isinstance(optimizer, Muon):
-            return patch.object(optimizer, "_orthogonalise", watch.around(optimizer._orthogonalise, list))
-        if isinstance(optimizer, Shampoo):
-            return patch.object(optimizer, "_inverse_roots", watch.around(optimizer._inverse_roots))
+        for kind, name, collect in ((Muon, "_orthogonalise", list), (Shampoo, "_inverse_roots", _alone)):
+            if isinstance(optimizer, kind):
+                # Later runs take the first one's solver, whose graphs need not be compiled again.
+                solve = self.solvers.setdefault(name, getattr(optimizer, name))
+                return patch.object(optimizer, name, watch.around(solve, collect))
         if isinstance(optimizer, torch.optim.Muon):
             solve = torch.optim._muon._zeropower_via_newtonschulz
-            return patch("torch.optim._muon._zeropower_via_newtonschulz", watch.around(solve))
+            return patch("torch.optim._muon._zeropower_via_newtonschulz", watch.around(solve, _alone))
         return nullcontext()
 
 
@@ -73,9 +81,12 @@ def _muon(rule: str, steps: int, compile: bool) -> Method:
     return Method(f"Muon {rule} {steps}", build, 0.02, "muon")
 
 
-def _shampoo(solver: str, compile: bool) -> Method:
+def shampoo(solver: str, compile: bool, steps: int | None = None) -> Method:
+    """Shampoo with roots by a solver, of so many steps or its default."""
+
     def build(params: list[Tensor], lr: float) -> Optimizer:
-        options = {"precondition_frequency": FREQUENCY, "solver": solver, "compile": compile}
+        roots = {"p": P, "eps": EPS, "solver": solver, "steps": steps}
+        options = {"precondition_frequency": FREQUENCY, "compile": compile, **roots}
         return Shampoo(params, lr=lr, betas=(0.9, 0.99), **options)
 
     return Method(f"Shampoo {solver}", build, 2e-3, "shampoo")
@@ -86,19 +97,13 @@ def methods(compile: bool) -> list[Method]:
     return [
         Method("AdamW", lambda params, lr: torch.optim.AdamW(params, lr=lr, weight_decay=0.0), 2e-3, "adamw"),
         Method(
-            "torch.optim.Muon 5",
+            PEER,
             lambda params, lr: torch.optim.Muon(params, lr=lr, weight_decay=0.0),
             0.02,
             "muon",
         ),
-        _muon("jordan", 5, compile),
         _muon("you", 5, compile),
-        _muon("polar_express", 5, compile),
-        _muon("prism", 3, compile),
-        _muon("prism", 5, compile),
-        _muon("adaptive", 3, compile),
-        _muon("adaptive", 4, compile),
-        _muon("adaptive", 5, compile),
-        _shampoo("eigh", False),
-        _shampoo("prism", compile),
+        *(_muon(rule, steps, compile) for rule in MUON_RULES for steps in MUON_STEPS),
+        shampoo("eigh", False),
+        shampoo("prism", compile),
     ]

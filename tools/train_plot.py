@@ -3,21 +3,22 @@
 from pathlib import Path
 from statistics import mean
 
+from train_methods import MUON_RULES, MUON_STEPS, PEER
 from train_runs import Run
 
+_COLORS = {"jordan": "#56b4e9", "polar_express": "#e69f00", "prism": "#c1272d", "adaptive": "#7b3294"}
+_LINES = {3: {"linestyle": ":"}, 4: {"linewidth": 2.4}, 5: {"linestyle": "--"}}
 _STYLES = {
     "AdamW": {"color": "#4d4d4d", "linestyle": ":"},
-    "torch.optim.Muon 5": {"color": "#0072b2"},
-    "Muon jordan 5": {"color": "#56b4e9", "linestyle": "--"},
+    PEER: {"color": "#0072b2"},
     "Muon you 5": {"color": "#009e73", "linestyle": "--"},
-    "Muon polar_express 5": {"color": "#e69f00", "linestyle": "--"},
-    "Muon prism 3": {"color": "#c1272d", "linewidth": 2.4},
-    "Muon prism 5": {"color": "#c1272d", "linestyle": "--"},
-    "Muon adaptive 3": {"color": "#7b3294", "linewidth": 2.4},
-    "Muon adaptive 4": {"color": "#7b3294"},
-    "Muon adaptive 5": {"color": "#7b3294", "linestyle": "--"},
     "Shampoo eigh": {"color": "#56b4e9", "linewidth": 4.0},
     "Shampoo prism": {"color": "#c1272d"},
+    **{
+        f"Muon {rule} {steps}": {"color": _COLORS[rule], **_LINES[steps]}
+        for rule in MUON_RULES
+        for steps in MUON_STEPS
+    },
 }
 _PANELS = (
     ("AdamW and Muon", lambda name: "Shampoo" not in name),
