@@ -62,7 +62,7 @@ def test_the_table_of_newton_steps_is_what_steps_for_says():
 
 
 def quotes(text: str) -> list[tuple[str, list[str]]]:
-    """Of each fenced block after a paragraph that names a results file, that file, the last one, and its lines."""
+    """The results file that the paragraph before a fenced block names last, and the block's lines."""
     found: list[tuple[str, list[str]]] = []
     above: list[str] = []
     block: list[str] | None = None

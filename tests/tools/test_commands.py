@@ -108,6 +108,19 @@ def test_tune(folders, capsys):
     assert FILE.read_text() == before
 
 
+def test_train(folders, capsys):
+    pytest.importorskip("matplotlib", reason="the extra `demo` is not installed")
+    from studies.train.__main__ import main
+
+    main(["--quick", "--threads", "1", "--only", "torch.optim.Muon 5,Muon adaptive 3,Shampoo prism"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    # Orthogonalised, and timed.
+    deviation = next(float(row[-1]) for row in rows if row[:3] == ["Muon", "adaptive", "3"])
+    assert 0 < deviation < 0.9
+    assert sum(row[:1] == ["prism"] for row in rows) == 6
+    assert has_png(folders / "out" / "train.png")
+
+
 def test_stub():
     from studies.stub.__main__ import main
 

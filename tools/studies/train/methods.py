@@ -1,4 +1,4 @@
-"""The optimisers that are compared, each with a stopwatch on its solver.
+"""The optimizers that are compared, each with a stopwatch on its solver.
 
 All train the same matrices; embeddings, norms and the head are AdamW's at a fixed rate in every run.
 """
@@ -6,7 +6,6 @@ All train the same matrices; embeddings, norms and the head are AdamW's at a fix
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from time import perf_counter, thread_time
 from unittest.mock import patch
 
 import torch
@@ -15,14 +14,11 @@ from torch.optim import Optimizer
 
 from prism_compile.optim import Muon, Shampoo
 
+from ..common.timing import now
+
 FREQUENCY, P, EPS = 10, 4, 1e-4
 PEER = "torch.optim.Muon 5"
 MUON_RULES, MUON_STEPS = ("jordan", "polar_express", "prism", "adaptive"), (3, 4, 5)
-
-
-def clock() -> float:
-    """Seconds; with one thread those of its processor, of which a busy machine takes less."""
-    return thread_time() if torch.get_num_threads() == 1 else perf_counter()
 
 
 def _alone(result: Tensor) -> list[Tensor]:
@@ -40,10 +36,10 @@ class Stopwatch:
         """`solve`, timed; `collect` makes a list of tensors of its result."""
 
         def timed(*arguments, **options):
-            began = clock()
+            began = now()
             result = solve(*arguments, **options)
             collected = collect(result)
-            self.seconds += clock() - began
+            self.seconds += now() - began
             self.results += collected
             # A generator is spent once collected.
             return result if isinstance(result, Tensor) else iter(collected)
@@ -53,7 +49,7 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Method:
-    """An optimiser of the matrices: `build(params, lr)`, the middle of its grid of rates, and its kind."""
+    """An optimizer of the matrices: `build(params, lr)`, the middle of its grid of rates, and its kind."""
 
     name: str
     build: Callable[[list[Tensor], float], Optimizer]
@@ -62,12 +58,15 @@ class Method:
     solvers: dict[str, Callable] = field(default_factory=dict, compare=False, repr=False)
 
     def watched(self, optimizer: Optimizer, watch: Stopwatch) -> AbstractContextManager:
-        """Time the solver of an optimiser of this method within the context."""
-        for kind, name, collect in ((Muon, "_orthogonalise", list), (Shampoo, "_inverse_roots", _alone)):
+        """Time the solver of an optimizer of this method within the context."""
+        for kind, holder, name, collect in (
+            (Muon, lambda: optimizer._solve, "_solve", list),
+            (Shampoo, lambda: optimizer, "_inverse_roots", _alone),
+        ):
             if isinstance(optimizer, kind):
                 # Later runs take the first one's solver, whose graphs need not be compiled again.
-                solve = self.solvers.setdefault(name, getattr(optimizer, name))
-                return patch.object(optimizer, name, watch.around(solve, collect))
+                solve = self.solvers.setdefault(name, getattr(holder(), name))
+                return patch.object(holder(), name, watch.around(solve, collect))
         if isinstance(optimizer, torch.optim.Muon):
             solve = torch.optim._muon._zeropower_via_newtonschulz
             return patch("torch.optim._muon._zeropower_via_newtonschulz", watch.around(solve, _alone))

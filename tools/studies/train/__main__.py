@@ -2,21 +2,21 @@
 
 import argparse
 import sys
-import warnings
-from os.path import relpath
-from pathlib import Path
 from statistics import mean
-from time import perf_counter
 
 import torch
-from progress import show_progress
-from text_model import Corpus, build_model, load_corpus
-from train_methods import FREQUENCY, PEER, Method, methods
-from train_plot import plot_losses
-from train_roots import ROOTS_HEADER, ROOTS_TITLE, STUDY_HEADER, STUDY_NOTES, root_rows, study
-from train_runs import FACTORS, Run, best_rate, loss_cells, train
 
-_OUT = Path(__file__).resolve().parent.parent / "out" / "train.png"
+from ..common import results
+from ..common.compiling import quiet_torch
+from ..common.progress import note, show_progress
+from ..common.results import add_option, recorded
+from ..common.tables import format_table
+from ..common.text_model import Corpus, build_model, load_corpus
+from .methods import FREQUENCY, PEER, Method, methods
+from .plot import plot_losses
+from .roots import ROOTS_HEADER, ROOTS_TITLE, STUDY_HEADER, STUDY_NOTES, root_rows, study
+from .runs import FACTORS, Run, best_rate, loss_cells, train
+
 _POINTS = 6
 _HEADER = (
     "method",
@@ -44,7 +44,7 @@ optimizer   ms of a step of the matrices' optimizer; solver: in orthogonalisatio
 rms(1-σ)    of the orthogonalised momentum at the last step, over all matrices"""
 
 
-def _parse() -> argparse.Namespace:
+def _parse(words: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="20 steps, one seed, eager, rates not tuned")
     parser.add_argument("--steps", type=int, default=200, help="steps of a run (default: %(default)s)")
@@ -56,10 +56,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--roots", action="store_true", help="Shampoo's loss by the exactness of its roots")
     parser.add_argument("--threads", type=int, help="torch's threads (default: its own)")
     parser.add_argument("--eager", action="store_true", help="do not compile the library's solvers")
-    arguments = parser.parse_args()
+    add_option(parser)
+    arguments = parser.parse_args(words)
     if arguments.quick:
         arguments.steps, arguments.search_steps, arguments.seeds, arguments.eager = 20, 0, 1, True
-    return arguments
+    return parser, arguments
 
 
 def _chosen(only: str | None, compile: bool) -> list[Method]:
@@ -108,41 +109,35 @@ def _row(name: str, rate: float, runs: list[Run], peers: list[Run]) -> tuple[str
     )
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], left: int) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows)]
-
-    def line(cells: tuple[str, ...]) -> str:
-        words = (c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths)))
-        return "  ".join(words).rstrip()
-
-    return "\n".join(map(line, (header, tuple("-" * width for width in widths), *rows)))
-
-
-def _compare(corpus: Corpus, arguments: argparse.Namespace) -> None:
-    """Search the rates, train by all methods, plot and print the tables."""
-    chosen = _chosen(arguments.only, not arguments.eager)
-    # The rate does not depend on the graphs, and each of the many short runs would compile its own.
-    rates = _tuned(corpus, _chosen(arguments.only, compile=False), arguments)
-
-    print(f"Training {arguments.seeds} x {len(chosen)} runs of {arguments.steps} steps ...", flush=True)
-    results: dict[str, list[Run]] = {method.name: [] for method in chosen}
+def _trained(
+    corpus: Corpus, chosen: list[Method], rates: dict[str, float], arguments: argparse.Namespace
+) -> dict[str, list[Run]]:
+    """The runs of each method; method by method within a seed, so that a busy spell hits all alike."""
+    found: dict[str, list[Run]] = {method.name: [] for method in chosen}
     total = arguments.seeds * len(chosen)
-    # Method by method within a seed, so that a busy spell of the machine hits all alike.
+    note(f"Training {arguments.seeds} x {len(chosen)} runs of {arguments.steps} steps ...")
     for i in range(total):
         seed, method = i // len(chosen), chosen[i % len(chosen)]
         rate = rates[method.name]
         run = train(corpus, method, rate, seed, arguments.steps, arguments.width, points=_POINTS)
-        results[method.name].append(run)
+        found[method.name].append(run)
         show_progress(i + 1, total, f"{method.name}: {run.final:.3f}")
-    peers = results.get(PEER, [])
-    rows = [_row(name, rates[name], runs, peers) for name, runs in results.items()]
-    print("\n" + _table(_HEADER, rows, 1))
-    print(f"\n{_NOTES}")
-    if "Shampoo prism" in results:
-        roots = root_rows(results["Shampoo prism"][-1].factors, not arguments.eager)
-        print(f"\n{ROOTS_TITLE}\n\n{_table(ROOTS_HEADER, roots, 2)}")
-    plot_losses(results, _OUT)
-    print(f"\nwrote {relpath(_OUT)}")
+    return found
+
+
+def _compare(corpus: Corpus, arguments: argparse.Namespace) -> None:
+    """Search the rates, train by all methods, plot and print the tables."""
+    note("Rates ...")
+    # The rate does not depend on the graphs, and each of the many short runs would compile its own.
+    rates = _tuned(corpus, _chosen(arguments.only, compile=False), arguments)
+    found = _trained(corpus, _chosen(arguments.only, not arguments.eager), rates, arguments)
+    peers = found.get(PEER, [])
+    rows = [_row(name, rates[name], runs, peers) for name, runs in found.items()]
+    print(f"\n{format_table(_HEADER, rows)}\n\n{_NOTES}")
+    if "Shampoo prism" in found:
+        roots = root_rows(found["Shampoo prism"][-1].factors, not arguments.eager)
+        print(f"\n{format_table(ROOTS_HEADER, roots, ROOTS_TITLE, left=(0, 1))}")
+    plot_losses(found, results.OUT / "train.png")
 
 
 def _study_roots(corpus: Corpus, arguments: argparse.Namespace) -> None:
@@ -151,21 +146,21 @@ def _study_roots(corpus: Corpus, arguments: argparse.Namespace) -> None:
     rate = _tuned(corpus, peer, arguments)[peer[0].name]
     steps, seeds, width = arguments.steps, arguments.seeds, arguments.width
     rows = study(corpus, rate, steps, seeds, width, not arguments.eager)
-    print(f"\nShampoo at rate {rate:g}\n\n{_table(STUDY_HEADER, rows, 1)}\n\n{STUDY_NOTES}")
+    print(f"\n{format_table(STUDY_HEADER, rows, f'Shampoo at rate {rate:g}')}\n\n{STUDY_NOTES}")
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Make one study or the other."""
-    arguments = _parse()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    parser, arguments = _parse(words)
+    quiet_torch()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    began, corpus = perf_counter(), load_corpus()
-    size = sum(w.numel() for w in build_model(corpus, 0, arguments.width).parameters())
-    print(f"{size} parameters, {len(corpus.training)} characters of pydoc_data.topics\nRates ...", flush=True)
-    (_study_roots if arguments.roots else _compare)(corpus, arguments)
-    threads = torch.get_num_threads()
-    print(f"\ntorch {torch.__version__}, {threads} threads, {perf_counter() - began:.0f} s in all")
+    part = "roots" if arguments.roots else ""
+    with recorded("train", parser, words, part=part, free=("threads", "roots")):
+        corpus = load_corpus()
+        size = sum(w.numel() for w in build_model(corpus, 0, arguments.width).parameters())
+        print(f"{size} parameters, {len(corpus.training)} characters of pydoc_data.topics")
+        (_study_roots if arguments.roots else _compare)(corpus, arguments)
 
 
 if __name__ == "__main__":

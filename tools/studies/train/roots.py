@@ -5,22 +5,22 @@ from functools import partial
 from statistics import mean, median
 
 import torch
-from demo_measure import median_times, relative_error
-from progress import show_progress
-from text_model import Corpus
 from torch import Tensor
-from train_methods import EPS, FREQUENCY, Method, P, clock, shampoo
-from train_runs import Run, loss_cells, train
 
 from prism_compile import inv_root, steps_for
-from prism_compile.optim._root_solvers import compiled_inverse_roots, inverse_roots, steps_for_factor
+from prism_compile.optim._shampoo.roots import compiled_inverse_roots, inverse_roots, steps_for_factor
+
+from ..common.oracles import eigh_power, relative_error
+from ..common.progress import show_progress
+from ..common.text_model import Corpus
+from ..common.timing import median_ms
+from .methods import EPS, FREQUENCY, Method, P, shampoo
+from .runs import Run, loss_cells, train
 
 ROOTS_TITLE = f"""\
 Shampoo's roots A^(-1/{P}), eps={EPS:g}, of its last factors; PRISM at the default steps, for a factor
-of rank one, and at those for the condition 1/eps; error against float64"""
+of rank one, and at those for the condition 1/eps; error: the largest of a factor, against eigh in float64"""
 ROOTS_HEADER = ("factors", "solver", "steps", "ms", "rel. error")
-
-
 _TOLERANCES = (3e-1, 1e-1, 1e-2, 1e-3)
 STUDY_HEADER = (
     "roots",
@@ -65,21 +65,21 @@ def study(
         seed, (count, method) = i // len(chosen), list(chosen.items())[i % len(chosen)]
         runs[count].append(train(corpus, method, rate, seed, steps, width, 1))
         show_progress(i + 1, seeds * len(chosen), f"{method.name} {count}: {runs[count][-1].final:.4f}")
-    rows, peers = [], runs[None]
-    for count, found in runs.items():
-        names = [", ".join(f"{tol:g}" for tol in plan if plan[tol] == count) or "-" for plan in planned]
-        named = ("eigh", "-", "-", "-") if count is None else ("prism", str(count), *names)
-        solver = mean(run.solver_ms for run in found)
-        rows.append(
-            (
-                *named,
-                *loss_cells(found, peers),
-                f"{solver:.2f}",
-                f"{solver / mean(run.solver_ms for run in peers):.2f}",
-                "-" if count is None else _residuals(found[-1].factors, count),
-            )
-        )
-    return rows
+    return [_study_row(count, found, runs[None], planned) for count, found in runs.items()]
+
+
+def _study_row(
+    count: int | None, runs: list[Run], peers: list[Run], planned: tuple[dict[float, int], ...]
+) -> tuple[str, ...]:
+    names = [", ".join(f"{tol:g}" for tol in plan if plan[tol] == count) or "-" for plan in planned]
+    solver = mean(run.solver_ms for run in runs)
+    return (
+        *(("eigh", "-", "-", "-") if count is None else ("prism", str(count), *names)),
+        *loss_cells(runs, peers),
+        f"{solver:.2f}",
+        f"{solver / mean(run.solver_ms for run in peers):.2f}",
+        "-" if count is None else _residuals(runs[-1].factors, count),
+    )
 
 
 def _rows(A: Tensor, compile: bool) -> list[tuple[str, ...]]:
@@ -92,13 +92,13 @@ def _rows(A: Tensor, compile: bool) -> list[tuple[str, ...]]:
     for steps in (full, fewer):
         solve = partial(prism, correction=ones, p=P, eps=EPS, steps=steps, solver="prism")
         runs.append(("prism", str(steps), solve))
-    oracle = inverse_roots(A.double(), ones.double(), P, EPS, 1, "eigh")
+    oracle = eigh_power(A.double(), -1 / P, EPS)
     errors = [relative_error(run(A), oracle) for _, _, run in runs]
-    times = median_times([run for _, _, run in runs], A, repeats=5, clock=clock)
+    times = median_ms({i: partial(run, A) for i, (_, _, run) in enumerate(runs)}, 5)
     shape = f"{len(A)} of {n}x{n}"
     return [
-        (shape if i == 0 else "", name, steps, f"{time:.1f}", f"{error:.1e}")
-        for i, ((name, steps, _), time, error) in enumerate(zip(runs, times, errors))
+        (shape if i == 0 else "", name, steps, f"{times[i]:.1f}", f"{error:.1e}")
+        for i, ((name, steps, _), error) in enumerate(zip(runs, errors))
     ]
 
 
