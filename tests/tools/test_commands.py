@@ -112,7 +112,17 @@ def test_train(folders, capsys):
     pytest.importorskip("matplotlib", reason="the extra `demo` is not installed")
     from studies.train.__main__ import main
 
-    main(["--quick", "--threads", "1", "--only", "torch.optim.Muon 5,Muon adaptive 3,Shampoo prism"])
+    main(
+        [
+            "--quick",
+            "--threads",
+            "1",
+            "--width",
+            "32",
+            "--only",
+            "torch.optim.Muon 5,Muon adaptive 3,Shampoo prism",
+        ]
+    )
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     # Orthogonalised, and timed.
     deviation = next(float(row[-1]) for row in rows if row[:3] == ["Muon", "adaptive", "3"])
