@@ -27,7 +27,6 @@ _BLOCKS: list[tuple[str, Callable[[Scaling, int], float]]] = [
     ("TFLOP per step, of the process that computes most", lambda s, w: s.works[w].flops.max() / 1e12),
     ("... over the mean", lambda s, w: _over_mean(s.works[w].flops)),
     ("GB that the largest all-gather brings to each process", lambda s, w: s.works[w].buffer / 1e9),
-    ("... over those that are no padding", lambda s, w: _ratio(s.works[w].buffer, s.works[w].useful)),
     ("ms per step", lambda s, w: 1e3 * s.seconds(w)),
 ]
 _NOTES = """\
@@ -38,11 +37,10 @@ ms      the most that any process computes, at {tflops:g} (Shampoo {tflops32:g})
         any sends or receives in each collective, at {gbs:g} GB/s; no overlap, no latency, no Python.
         These rates are assumptions, and measured on no device
 alone   every process solves everything; shards are gathered for that
-stops   at so many processes: from there on twice as many take less than {worthwhile:.0%} off a step, by
-        padding (most of an all-gather), sending (longer than solving), unshared work (what all
-        replicas do alike), idle processes (more than units) or the largest unit
+stops   at so many processes: no more of them take {worthwhile:.0%} off a step for each doubling, by
+        sending (longer than solving), unshared work (what all replicas do alike), idle processes
+        (more than units) or the largest unit
 no gain from so many processes on: each may as well solve everything
-over    the mean, or what is no padding: rows of 1.00 are left out
 plan    seconds of Python to plan for the most processes and to model them
 Muon    bfloat16, 5 steps. Shampoo: float32, blocks of at most {largest}, roots every {frequency} steps"""
 
@@ -50,6 +48,7 @@ Muon    bfloat16, 5 steps. Shampoo: float32, blocks of at most {largest}, roots 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2 processes, the small list, 64 modelled")
+    parser.add_argument("--detail", action="store_true", help="tables of every number of processes too")
     parser.add_argument("--lists", default="1b,70b", help="of matrices: " + ", ".join(LISTS))
     parser.add_argument("--most", type=int, default=4096, help="processes modelled (default: %(default)s)")
     parser.add_argument("--shards", type=int, default=8, help="of HSDP (default: %(default)s)")
@@ -67,12 +66,8 @@ def _parse() -> argparse.Namespace:
     return arguments
 
 
-def _ratio(a: float, b: float) -> float:
-    return a / b if b else 0.0
-
-
 def _over_mean(values: np.ndarray) -> float:
-    return _ratio(values.max(), values.mean())
+    return values.max() / values.mean() if values.any() else 0.0
 
 
 def _number(value: float) -> str:
@@ -89,24 +84,28 @@ def _off(found: list[float], expected: list[float]) -> float:
 
 
 def compare(worlds: list[int], name: str = "small") -> bool:
-    """Print measured beside modelled numbers; whether they agree."""
-    print(f"Measured by processes that run, list {name}: the largest of them; off: the most of any\n")
-    print(f"{'':29}{'kB sent per step':>26}{'MFLOP per step':>35}")
+    """Print what was measured, and how far the model is off; whether they agree."""
     print(
-        f"{'processes':11}{'':20}{'measured':>11}{'model':>11}{'off':>8}{'measured':>13}{'model':>11}{'off':>8}"
+        f"Measured by processes that run, list {name}: the largest of them; off: the model from any of them\n"
     )
+    found = {world: measured(world, name, _FREQUENCY, _SMALL) for world in worlds}
+    kinds = (("sent", "kB sent per step", 1e3), ("flops", "MFLOP per step", 1e6))
+    width = 8 * len(worlds) + 9
+    print(f"{'':20}" + "".join(f"{title:^{width}}" for _, title, _ in kinds).rstrip())
+    heads = "".join(f"{world:>8}" for world in worlds) + f"{'off':>9}"
+    print(f"{'processes':20}" + heads * len(kinds))
     agree = True
-    for world in worlds:
-        found = measured(world, name, _FREQUENCY, _SMALL)
-        for scheme in SCHEMES:
-            _, work = work_of(scheme, LISTS[name], scheme.grid(world, SHARDS), _SMALL)
-            line = f"{world:<11}{scheme.name:20}"
-            for key, unit, expected in (("sent", 1e3, work.sent), ("flops", 1e6, work.flops)):
-                mine = [process[scheme.name][key] for process in found]
-                off = _off(mine, list(expected.flat))
-                agree = agree and off <= _ALLOWED[key]
-                line += f"{max(mine) / unit:11.1f}{expected.max() / unit:11.1f}{off:8.2%}  "
-            print(line.rstrip(), flush=True)
+    for scheme in SCHEMES:
+        line = f"{scheme.name:20}"
+        works = {
+            world: work_of(scheme, LISTS[name], scheme.grid(world, SHARDS), _SMALL)[1] for world in worlds
+        }
+        for key, _, unit in kinds:
+            own = {world: [process[scheme.name][key] for process in found[world]] for world in worlds}
+            off = max(_off(own[world], list(getattr(works[world], key).flat)) for world in worlds)
+            agree = agree and off <= _ALLOWED[key]
+            line += "".join(f"{max(own[world]) / unit:8.1f}" for world in worlds) + f"{off:9.2%}"
+        print(line)
     return agree
 
 
@@ -154,7 +153,8 @@ def _model(arguments: argparse.Namespace) -> None:
             for scheme in SCHEMES
         ]
         _print_verdict(name, scalings)
-        _print_model(scalings, [world for world in worlds if world >= 8])
+        if arguments.detail:
+            _print_model(scalings, [world for world in worlds if world >= 8])
     print("\n" + _NOTES.format(**vars(arguments), worthwhile=WORTHWHILE))
 
 

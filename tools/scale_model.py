@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from math import prod
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from prism_compile.optim._shampoo.blocks import member_of as blocks_of
 from prism_compile.optim._shampoo.roots import inverse_roots, steps_for_factor
 from prism_compile.optim._shared.batches import _solve, batch_dtype, result_dtype
 from prism_compile.optim._shared.boxes import shape_of
+from prism_compile.optim._shared.collectives import is_padded
 from prism_compile.optim._shared.matrices import matrices_of, member_of
 from prism_compile.optim._shared.settings import Settings, settings_of
 from prism_compile.optim._shared.shares import Plan, Unit, cheapest_first
@@ -34,15 +36,13 @@ class Traffic(NamedTuple):
 class Work:
     """What each process does in a step, on the average over the steps between two sets of roots.
 
-    flops, sent: `[replicas, shards]`. buffer, useful: bytes that the largest all-gather brings to a process,
-    and those of them that are no padding. units: the number of pieces of work. unshared:
-    flops that all replicas do alike.
+    flops, sent: `[replicas, shards]`. buffer: bytes that the largest all-gather brings to a process. units:
+    the number of pieces of work. unshared: flops that all replicas do alike.
     """
 
     flops: np.ndarray
     traffic: list[Traffic] = field(default_factory=list)
     buffer: int = 0
-    useful: int = 0
     units: int = 0
     unshared: float = 0.0
 
@@ -81,6 +81,10 @@ def _root_flops(n: int, p: int, eps: float, steps: int | None) -> int:
     return _flops_of(lambda: inverse_roots(empty(n), empty(1), p, eps, steps, "prism"))
 
 
+def _units(plan: Plan) -> list[Unit]:
+    return list(chain.from_iterable(plan.units))
+
+
 class _Pieces:
     """The number of entries that each shard holds of a unit, found once for units that lie alike."""
 
@@ -100,7 +104,7 @@ class _Pieces:
 def _to_owners(plan: Plan, pieces: _Pieces) -> tuple[np.ndarray, np.ndarray]:
     """Entries that each process sends to owners of units among its shards, and those that it receives."""
     sent, received = np.zeros((2, plan.replicas, plan.shards), dtype=np.int64)
-    for unit in plan.units:
+    for unit in _units(plan):
         if not unit.is_local:
             replica, shard = unit.owner
             sizes = pieces(unit)
@@ -121,23 +125,36 @@ def _among_shards(plan: Plan, pieces: _Pieces, there: int, back: int) -> list[Tr
     ]
 
 
-def _gathered(name: str, shares: np.ndarray, itemsize: int, work: Work, every: int = 1) -> Traffic:
-    """The all-gather among replicas of shares `[replicas, shards]` of entries, each `every` so many steps."""
-    replicas = shares.shape[0]
-    padded = itemsize * shares.max(axis=0)
-    work.buffer = max(work.buffer, int(replicas * padded.max()))
-    work.useful = max(work.useful, int(itemsize * shares.sum(axis=0).max()))
-    sent = np.tile(all_gather_bytes(replicas, padded) / every, (replicas, 1))
-    return Traffic(name, sent, sent)
+def _made_even(shares: np.ndarray, even: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Entries that each process sends and receives for shares of them to become even, in the same order."""
+    low = np.arange(len(shares))[:, None] * even
+    totals, before = shares.sum(axis=0), shares.cumsum(axis=0) - shares
+    kept = (np.minimum(before + shares, low + even) - np.maximum(before, low)).clip(0)
+    return shares - kept, (totals - low).clip(0, even) - kept
+
+
+def _gathered(name: str, shares: np.ndarray, itemsize: int, work: Work, every: int = 1) -> list[Traffic]:
+    """The all-gather among replicas of shares `[replicas, shards]` of entries, each `every` so many steps.
+
+    An all-to-all before makes shares even that the library would not pad.
+    """
+    replicas = len(shares)
+    padded = np.array([is_padded(column) for column in shares.T.tolist()])
+    even = -(-shares.sum(axis=0) // replicas)
+    size = itemsize * np.where(padded, shares.max(axis=0), even)
+    work.buffer = max(work.buffer, int(replicas * size.max()))
+    evening = [np.where(padded, 0, moved) * itemsize / every for moved in _made_even(shares, even)]
+    sent = np.tile(all_gather_bytes(replicas, size) / every, (replicas, 1))
+    return [Traffic(f"{name}, made even", *evening), Traffic(name, sent, sent)]
 
 
 def _among_replicas(plan: Plan, pieces: _Pieces, itemsize: int, work: Work) -> list[Traffic]:
     if plan.replicas == 1:
         return []
     shares = np.zeros((plan.replicas, plan.shards), dtype=np.int64)
-    for unit in plan.units:
+    for unit in _units(plan):
         shares[unit.owner.replica] += pieces(unit)
-    return [_gathered("to replicas", shares, itemsize, work)]
+    return _gathered("to replicas", shares, itemsize, work)
 
 
 def muon_work(
@@ -149,8 +166,8 @@ def muon_work(
     plan = Plan(*grid)
     plan.add([member_of(matrices_of(shape, True, 1), 0, grid, True) for shape in shapes])
     flops = [_polar_flops((max(shape), min(shape)), settings, travels) for shape in shapes]
-    work = Work(np.zeros(grid), units=len(plan.units))
-    for unit in plan.units:
+    work = Work(np.zeros(grid), units=len(_units(plan)))
+    for unit in _units(plan):
         work.flops[unit.owner] += flops[unit.member]
     pieces = _Pieces(plan)
     work.traffic += _among_shards(plan, pieces, travels.itemsize, returns.itemsize)
@@ -160,7 +177,7 @@ def muon_work(
 
 def _norms(plan: Plan, itemsize: int) -> list[Traffic]:
     """The two norms of each block of weights of several, put together for grafting."""
-    of_member = np.bincount([unit.member for unit in plan.units])
+    of_member = np.bincount([unit.member for unit in _units(plan)])
     size = 2 * int(of_member[of_member > 1].sum()) * itemsize
     sent = sum(all_reduce_bytes(count, size) for count in (plan.replicas, plan.shards) if count > 1)
     each = np.full((plan.replicas, plan.shards), sent)
@@ -180,10 +197,10 @@ def shampoo_work(
     frequency = group["precondition_frequency"]
     plan = Plan(replicas if shard_state else 1, shards)
     plan.add([blocks_of(s, 0, shards, group["max_preconditioner_dim"], frequency) for s in shapes])
-    work = Work(np.zeros(grid), units=len(plan.units))
+    work = Work(np.zeros(grid), units=len(_units(plan)))
     # In order, as roots are given to processes; one row for all replicas where each has every block.
     owned: list[list[Shape]] = [[] for _ in range(plan.replicas * shards)]
-    for unit in plan.units:
+    for unit in _units(plan):
         m, n = shape_of(unit.box)
         replica, shard = unit.owner
         owned[replica * shards + shard].append((m, n))
@@ -217,7 +234,7 @@ def _add_roots(
             shares[replica, shard] += n * n
     if replicas > 1:
         work.units = sum(2 * len(blocks) for blocks in owned)
-        work.traffic.append(_gathered("roots", shares, torch.float32.itemsize, work, frequency))
+        work.traffic += _gathered("roots", shares, torch.float32.itemsize, work, frequency)
 
 
 def work_of(scheme: Scheme, shapes: list[Shape], grid: tuple[int, int], options: dict) -> tuple[Plan, Work]:

@@ -1,6 +1,7 @@
 """The time of a step on an assumed machine, and where more processes stop paying."""
 
 from dataclasses import dataclass
+from math import log2
 from time import perf_counter
 from typing import NamedTuple
 
@@ -48,14 +49,16 @@ class Scaling:
 
     @property
     def stop(self) -> int | None:
-        """The number of processes of which twice as many are not worthwhile, nor any more."""
+        """The first number of processes of which no more are worthwhile, by their time at each doubling."""
+
+        def pays(world: int, more: int) -> bool:
+            return self.seconds(more) <= (1 - WORTHWHILE) ** log2(more / world) * self.seconds(world)
+
         worlds = sorted(self.works)
-        stop = None
-        for world in reversed(worlds[:-1]):
-            if self.seconds(2 * world) <= (1 - WORTHWHILE) * self.seconds(world):
-                break
-            stop = world
-        return stop
+        for i, world in enumerate(worlds[:-1]):
+            if not any(pays(world, more) for more in worlds[i + 1 :]):
+                return world
+        return None
 
     @property
     def limit(self) -> str:
@@ -63,8 +66,6 @@ class Scaling:
         if self.stop is None:
             return "-"
         work = self.works[2 * self.stop]
-        if work.buffer > 2 * work.useful:
-            return "padding"
         if work.send_seconds(self.machine.bytes) >= self.machine.solve_seconds(self.scheme, work):
             return "sending"
         if 2 * work.unshared > work.flops.max():

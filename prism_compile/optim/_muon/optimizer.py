@@ -11,7 +11,7 @@ from .._shared.batches import BatchSolver
 from .._shared.directions import Direction, Job, SharedSolver, Subject, subject_of
 from .._shared.layout import aligned, at_hand, local, shard_of
 from .._shared.optimizer import MatrixOptimizer
-from .._shared.settings import settings_of
+from .._shared.settings import Settings, settings_of
 from .settings import OWN_OPTIONS, adjusted_rate, check_group, resolve_rule
 
 
@@ -128,6 +128,7 @@ class Muon(MatrixOptimizer):
     def _set_compile(self, compile: bool | dict[str, Any]) -> None:
         super()._set_compile(compile)
         self._solve = SharedSolver(BatchSolver(self._compile_options))
+        self._subjects: dict[tuple[Tensor, bool, int], Subject] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
@@ -151,7 +152,10 @@ class Muon(MatrixOptimizer):
             self._subject(group, param)
 
     def _subject(self, group: dict[str, Any], param: Tensor) -> Subject:
-        return subject_of(param, self._layout(param), group["flatten"], group["heads"])
+        key = param, group["flatten"], group["heads"]
+        if key not in self._subjects:
+            self._subjects[key] = subject_of(param, self._layout(param), *key[1:])
+        return self._subjects[key]
 
     def _step(self) -> None:
         # Refuse before anything is changed.
@@ -159,14 +163,15 @@ class Muon(MatrixOptimizer):
         subjects: list[Subject] = []
         jobs: list[Job] = []
         for group, active in stepping:
+            settings = settings_of(group, "ns_steps")
             for param in filter(Tensor.numel, group["params"]):
                 if param in active:
-                    jobs.append(self._job(len(subjects), group, param))
+                    jobs.append(self._job(len(subjects), settings, group, param))
                 subjects.append(self._subject(group, param))
         self._solve.share_out(subjects)
         self._solve(jobs)
 
-    def _job(self, number: int, group: dict[str, Any], param: Tensor) -> Job:
+    def _job(self, number: int, settings: Settings, group: dict[str, Any], param: Tensor) -> Job:
         """Advance a parameter's momentum; what is to be orthogonalised, and how the result is applied."""
         assert param.grad is not None
         layout, grad = self._layout(param), aligned(param.grad, param)
@@ -190,4 +195,4 @@ class Muon(MatrixOptimizer):
             shard = shard_of(orthogonal.reshape(direction.end.shape), param, layout)
             local(param).mul_(decay).add_(shard, alpha=-step)
 
-        return Job(number, settings_of(group, "ns_steps"), direction, apply)
+        return Job(number, settings, direction, apply)

@@ -29,4 +29,4 @@ def member_of(shape: tuple[int, ...], dim: int, shards: int, largest: int, frequ
     form = (shape[0], prod(shape[1:]))
     blocks = block_grid(shape, largest)
     costs = tuple(_cost(box, frequency) for box in blocks)
-    return Member(form, dim, tuple(chunk_spans(form[dim], shards)), tuple(blocks), costs)
+    return Member(form, dim, chunk_spans(form[dim], shards), tuple(blocks), costs)

@@ -38,7 +38,8 @@ def grafted(
     scaled: dict[Unit, Tensor] = {}
     for own in members.values():
         if here := [unit for unit in own if unit in plain]:
-            total = torch.linalg.vector_norm(torch.stack([norms[unit] for unit in own]), dim=0)
+            blocks = [norms[unit] for unit in own]
+            total = torch.linalg.vector_norm(torch.stack(blocks), dim=0) if len(own) > 1 else blocks[0]
             factor = total[1] / nonzero(total[0])
             scaled.update((unit, directions[unit] * factor) for unit in here)
     return scaled

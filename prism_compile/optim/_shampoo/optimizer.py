@@ -217,7 +217,7 @@ class Shampoo(MatrixOptimizer):
             # With `shard_state` a process has the factors that it solves for.
             refresh_roots(self._inverse_roots, states, None if self._shard_state else self._process_group)
         for weight, part in vectors:
-            _apply(part.group, weight, part.plain())
+            _apply(part.group, weight, part.plain(part.mean()))
         for own in rounds.values():
             for entry, direction in own.directions():
                 weight = entry.weight

@@ -10,7 +10,7 @@ from .._shared.exchange import Exchange
 from .._shared.routes import Route
 from .._shared.shares import Unit
 from .grafting import grafted
-from .state import Group, Part, has_started
+from .state import Group, Part, corrections_of, has_started
 
 
 class Entry(NamedTuple):
@@ -38,11 +38,15 @@ class Round:
     def collect(self) -> None:
         """Bring the gradients to the owners of their blocks."""
         route = self._exchange.route(self.entries)
+        corrections: dict[int, tuple[Tensor, Tensor]] = {}
         for unit, arrived in self._exchange.collect(route, self._local, self._like):
             entry = self.entries[unit.member]
             gradient = self._exchange.local_piece(self._local, unit) if arrived is None else arrived
             kept = accumulation_dtype(entry.weight.dtype)
-            part = Part(entry.group, entry.state, unit.number, gradient, kept)
+            if unit.member not in corrections:
+                corrections[unit.member] = corrections_of(entry.group, entry.state, kept)
+            corrected = corrections[unit.member]
+            part = Part(entry.group, entry.state, unit.number, gradient, kept, corrected)
             part.prepare(gradient)
             self.parts[unit] = part
 
@@ -60,9 +64,10 @@ class Round:
         grafting = [unit for unit in route.units if _is_grafted(self.entries[unit.member].group)]
         for unit in route.mine:
             part = self.parts[unit]
-            found[unit] = part.preconditioned() if has_started(part.group) else part.plain()
-        for unit in filter(self.parts.__contains__, grafting):
-            plain[unit] = self.parts[unit].plain()
+            mean = part.mean()
+            found[unit] = part.preconditioned(mean) if has_started(part.group) else part.plain(mean)
+            if _is_grafted(part.group):
+                plain[unit] = part.plain(mean)
         found.update(grafted(self._exchange, grafting, found, plain, like))
         for member, direction in self._exchange.distribute(route, found, like):
             entry = self.entries[member]

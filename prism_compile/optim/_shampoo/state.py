@@ -29,6 +29,12 @@ def correction(step: Tensor, beta: float, dtype: torch.dtype) -> Tensor:
     return -torch.expm1(step * log(beta)) if 0 < beta < 1 else torch.ones_like(step)
 
 
+def corrections_of(group: Group, state: dict[str, Any], kept: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The corrections of a weight's mean and square."""
+    first, second = (correction(state["step"], beta, kept) for beta in group["betas"])
+    return first, second
+
+
 def has_started(group: Group) -> bool:
     """Whether a group's steps are preconditioned by now."""
     return bool(group["count"] >= group["start_step"])
@@ -38,7 +44,8 @@ def has_started(group: Group) -> bool:
 class Part:
     """A block of a weight, or a vector, with its gradient.
 
-    number: of the block; None for a vector. state: the weight's. kept: the dtype of state.
+    number: of the block; None for a vector. state: the weight's. kept: the dtype of state. corrections: the
+    total weights of what the mean and the square have taken in.
     """
 
     group: Group
@@ -46,6 +53,7 @@ class Part:
     number: int | None
     gradient: Tensor
     kept: torch.dtype
+    corrections: tuple[Tensor, Tensor]
 
     def __getitem__(self, name: str) -> Tensor:
         return local(self.state[self._key(name)])
@@ -83,20 +91,19 @@ class Part:
     def mean(self) -> Tensor:
         """The gradients' mean, its bias corrected."""
         mean = self["mean"] if self.has("mean") else self.gradient.to(self.kept)
-        return mean / correction(self.state["step"], self.group["betas"][0], mean.dtype)
+        return mean / self.corrections[0]
 
-    def plain(self) -> Tensor:
-        """The direction of the grafted method."""
-        mean = self.mean()
+    def plain(self, mean: Tensor) -> Tensor:
+        """The direction of the grafted method, from the mean."""
         if not self.has("square"):
             return mean
-        square = self["square"] / correction(self.state["step"], self.group["betas"][1], mean.dtype)
+        square = self["square"] / self.corrections[1]
         direction: Tensor = mean / (square.sqrt() + self.group["grafting_eps"])
         return direction
 
-    def preconditioned(self) -> Tensor:
+    def preconditioned(self, mean: Tensor) -> Tensor:
         """The mean between the inverse roots of its factors."""
-        direction: Tensor = self["left_root"] @ self.mean() @ self["right_root"]
+        direction: Tensor = self["left_root"] @ mean @ self["right_root"]
         return direction
 
 
@@ -104,7 +111,8 @@ def vector_part(group: Group, state: dict[str, Any], weight: Tensor) -> Part:
     """A vector's gradient and state, as far as this process has them."""
     assert weight.grad is not None
     gradient = aligned(weight.grad, weight)
-    part = Part(group, state, None, local(gradient), accumulation_dtype(weight.dtype))
+    kept = accumulation_dtype(weight.dtype)
+    part = Part(group, state, None, local(gradient), kept, corrections_of(group, state, kept))
     part.prepare(gradient)
     return part
 

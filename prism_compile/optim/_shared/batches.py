@@ -69,11 +69,13 @@ def _in_batches(kind: Kind, sources: list[Source]) -> Iterator[list[Source]]:
     capacity = max(_LARGEST_BATCH // (kind.tall[0] * kind.tall[1]), 1)
     target = -(-total // -(-total // capacity))
     batch: list[Source] = []
+    filled = 0
     for source in sources:
-        if batch and sum(other.count for other in batch) + source.count > target:
+        if batch and filled + source.count > target:
             yield batch
-            batch = []
+            batch, filled = [], 0
         batch.append(source)
+        filled += source.count
     yield batch
 
 

@@ -1,5 +1,6 @@
 """Boxes: the parts of a parameter that are cut out, sent and put together again."""
 
+from functools import lru_cache
 from itertools import pairwise
 
 from torch import Tensor
@@ -15,10 +16,16 @@ def even_spans(length: int, count: int) -> list[Span]:
     return list(pairwise(edges))
 
 
-def chunk_spans(length: int, count: int) -> list[Span]:
-    """The shards of a length that DTensor and `torch.chunk` make: the last ones smaller, or empty."""
+# Many weights have the same, and thousands of shards take long to list for each.
+@lru_cache(1024)
+def chunk_spans(length: int, count: int, scale: int = 1) -> tuple[Span, ...]:
+    """The shards of a length that DTensor and `torch.chunk` make: the last ones smaller, or empty.
+
+    scale: rows that each of the length stands for.
+    """
     size = -(-length // count)
-    return [(min(i * size, length), min((i + 1) * size, length)) for i in range(count)]
+    edges = [scale * min(i * size, length) for i in range(count + 1)]
+    return tuple(pairwise(edges))
 
 
 def shape_of(box: Box) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from torch import Tensor
 
-from .boxes import corner_of, part, shape_of
+from .boxes import Box, corner_of, part, shape_of
 from .collectives import all_gather, all_to_all
 from .layout import Layout
 from .routes import Route
@@ -33,6 +33,7 @@ class Exchange:
         self.plan = Plan(replicas if shares_replicas else 1, shards)
         self.here = Place(replica if shares_replicas else 0, shard)
         self._routes: dict[tuple[int, ...], Route] = {}
+        self._held: dict[int, Box] = {}
 
     @property
     def alone(self) -> bool:
@@ -50,14 +51,22 @@ class Exchange:
             self._routes[key] = Route(self.plan, self.here, key)
         return self._routes[key]
 
+    def held(self, member: int) -> Box:
+        """What this process holds of a member."""
+        if member not in self._held:
+            self._held[member] = self.plan.members[member].shard_box(self.here.shard)
+        return self._held[member]
+
     def shard_shape(self, member: int) -> tuple[int, ...]:
         """The shape, in a member's form, of what this process holds of it."""
-        return shape_of(self.plan.members[member].shard_box(self.here.shard))
+        return shape_of(self.held(member))
 
     def local_piece(self, local: Callable[[int], Tensor], unit: Unit) -> Tensor:
         """The view of what this process holds of a unit."""
-        corner = corner_of(self.plan.members[unit.member].shard_box(self.here.shard))
-        return part(local(unit.member), self.plan.piece(unit, self.here.shard), corner)
+        held = self.held(unit.member)
+        if unit.box == held:
+            return local(unit.member)
+        return part(local(unit.member), self.plan.piece(unit, self.here.shard), corner_of(held))
 
     def collect(
         self, route: Route, local: Callable[[int], Tensor], like: Tensor
@@ -108,7 +117,7 @@ class Exchange:
             for units, row in zip(route.given, all_gather(own, sizes, like, self._replicas)):
                 pieces.update(zip(units, row))
         for member, units in route.parts.items():
-            box = self.plan.members[member].shard_box(self.here.shard)
+            box = self.held(member)
             if len(units) == 1:
                 yield member, pieces[units[0]].reshape(shape_of(box))
                 continue
@@ -122,6 +131,8 @@ class Exchange:
         """The pieces here of what this replica has solved, by one all-to-all."""
 
         def piece_of(unit: Unit, shard: int) -> Tensor:
+            if unit.is_local:
+                return results[unit]
             return part(results[unit], self.plan.piece(unit, shard), corner_of(unit.box))
 
         pieces = {unit: piece_of(unit, self.here.shard) for unit in route.mine}

@@ -1,5 +1,6 @@
 """The matrices that a parameter stands for, and how they lie in it."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ def matrices_of(shape: tuple[int, ...], flatten: bool, heads: int) -> Matrices:
     return Matrices(shape, batch * heads, rows // heads, columns)
 
 
-def _row_units(count: int, m: int, spans: list[Span] | None, processes: tuple[int, int]) -> list[Span]:
+def _row_units(count: int, m: int, spans: Sequence[Span] | None, processes: tuple[int, int]) -> list[Span]:
     """Ranges of rows that hold whole matrices of m rows, within `spans` where there are such."""
     replicas, shards = processes
     most = replicas if spans else replicas * shards
@@ -81,7 +82,7 @@ def member_of(matrices: Matrices, dim: int, processes: tuple[int, int], flatten:
     form: tuple[int, ...]
     if by_rows:
         form, scale = (matrices.count * m, n), matrices.count * m // shape[0] if dim == 0 else 1
-        spans = [(scale * low, scale * high) for low, high in chunk_spans(shape[dim], processes[1])]
+        spans = chunk_spans(shape[dim], processes[1], scale)
         whole = dim == 0 and not any(low % m for low, _ in spans)
         rows = _row_units(matrices.count, m, spans if whole else None, processes)
         units = [(span, (0, n)) for span in rows]
@@ -92,4 +93,4 @@ def member_of(matrices: Matrices, dim: int, processes: tuple[int, int], flatten:
     # A step has two products of the matrix with square ones, and one of square ones.
     cost = min(m, n) ** 2 * (2 * max(m, n) + min(m, n))
     costs = tuple(matrices.within(box).count * cost for box in units)
-    return Member(form, dim, tuple(spans), tuple(units), costs)
+    return Member(form, dim, spans, tuple(units), costs)

@@ -1,0 +1,173 @@
+"""What torch's own suite asks of every optimizer, with the inputs that it has for Muon, asked of ours."""
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LinearLR, ReduceLROnPlateau, StepLR
+
+from prism_compile.optim import Muon, Shampoo
+
+from ..matrices import gaussian
+
+INPUTS = [
+    (Muon, {}),
+    (Muon, {"lr": 0.01}),
+    (Muon, {"lr": torch.tensor(0.001)}),
+    (Muon, {"weight_decay": 0.2}),
+    (Muon, {"momentum": 0.8}),
+    (Muon, {"ns_steps": 6}),
+    (Muon, {"ns_coefficients": (3.4, -4.7, 2.0)}),
+    (Muon, {"adjust_lr_fn": "match_rms_adamw"}),
+    (Shampoo, {}),
+    (Shampoo, {"lr": torch.tensor(0.001), "weight_decay": 0.2}),
+    (Shampoo, {"betas": (0.0, 0.9), "grafting": "sgd"}),
+]
+EACH = pytest.mark.parametrize(("kind", "options"), INPUTS, ids=str)
+BOTH = pytest.mark.parametrize("kind", [Muon, Shampoo])
+
+
+def params(count: int = 2) -> list[nn.Parameter]:
+    return [nn.Parameter(gaussian(5, 3, seed=i, dtype=torch.float32)) for i in range(count)]
+
+
+def made(kind, weights, **options):
+    return kind(weights, **{"compile": False, **options})
+
+
+def stepped(optimizer, steps: int = 3) -> None:
+    for step in range(steps):
+        for i, group in enumerate(optimizer.param_groups):
+            for j, weight in enumerate(group["params"]):
+                weight.grad = gaussian(*weight.shape, seed=100 * step + 10 * i + j + 7, dtype=weight.dtype)
+        optimizer.step()
+
+
+def squared_distance(weight, bias) -> torch.Tensor:
+    return (weight @ gaussian(3, 1, seed=5, dtype=torch.float32) + bias).square().sum()
+
+
+@EACH
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        None,
+        lambda o: StepLR(o, step_size=10, gamma=0.9),
+        lambda o: ReduceLROnPlateau(o),
+        lambda o: LinearLR(o, start_factor=0.4, total_iters=4),
+        lambda o: ConstantLR(o, factor=0.4, total_iters=4),
+        lambda o: ExponentialLR(o, gamma=0.99),
+    ],
+)
+def test_steps_go_downhill(kind, options, schedule):
+    weight, bias = nn.Parameter(gaussian(10, 3, dtype=torch.float32)), nn.Parameter(torch.ones(10, 1))
+    options = {
+        key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in options.items()
+    }
+    optimizer = made(kind, [weight, bias], **options)
+    scheduler = schedule and schedule(optimizer)
+    first = squared_distance(weight, bias).item()
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = squared_distance(weight, bias)
+        loss.backward()
+        optimizer.step()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(loss.detach())
+        elif scheduler is not None:
+            scheduler.step()
+    assert squared_distance(weight, bias).item() < first
+
+
+@EACH
+def test_a_step_without_gradients_does_nothing(kind, options):
+    weights = params()
+    before = [weight.detach().clone() for weight in weights]
+    optimizer = made(kind, weights, **options)
+    optimizer.step()
+    assert all(map(torch.equal, weights, before))
+    assert not any(optimizer.state.values())
+
+
+@EACH
+def test_zero_gradients_do_nothing_where_nothing_decays(kind, options):
+    weights = params()
+    before = [weight.detach().clone() for weight in weights]
+    optimizer = made(kind, weights, **{**options, "weight_decay": 0.0})
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    assert all(map(torch.equal, weights, before))
+
+
+@EACH
+def test_a_saved_state_is_equal_when_loaded_by_weights_only(kind, options):
+    optimizer = made(kind, params(), **options)
+    stepped(optimizer)
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=True)
+    other = made(kind, params(), **options)
+    other.load_state_dict(loaded)
+    for own, state in zip(optimizer.state.values(), other.state.values(), strict=True):
+        assert own.keys() == state.keys()
+        assert all(torch.equal(own[name], state[name]) for name in own)
+    for own, group in zip(optimizer.param_groups, other.param_groups, strict=True):
+        assert {key: v for key, v in own.items() if key != "params"} == {
+            key: v for key, v in group.items() if key != "params"
+        }
+
+
+@BOTH
+def test_a_tensor_rate_is_the_number(kind):
+    weights, others = params(), params()
+    stepped(made(kind, weights, lr=torch.tensor(0.25)))
+    stepped(made(kind, others, lr=0.25))
+    assert all(map(torch.equal, weights, others))
+
+
+@BOTH
+def test_groups_have_rates_and_decays_of_their_own(kind):
+    weights, others = params(), params()
+    groups = [{"params": weights[:1]}, {"params": weights[1:], "lr": 0.0}]
+    before = weights[1].detach().clone()
+    stepped(made(kind, groups, lr=0.1, weight_decay=0.1))
+    stepped(made(kind, others[:1], lr=0.1, weight_decay=0.1))
+    assert torch.equal(weights[0], others[0])
+    assert torch.equal(weights[1], before)
+
+
+@BOTH
+def test_copies_print_and_go_on_alike(kind):
+    optimizer = made(kind, params())
+    stepped(optimizer)
+    twin = copy.deepcopy(optimizer)
+    assert repr(twin) == repr(optimizer)
+    assert f"{kind.__name__} (" in repr(optimizer)
+    for own in (optimizer, twin):
+        stepped(own)
+    assert all(map(torch.equal, optimizer.param_groups[0]["params"], twin.param_groups[0]["params"]))
+
+
+@BOTH
+def test_parameters_are_an_iterable_and_none_is_there_twice(kind):
+    (weight,) = params(1)
+    with pytest.raises(TypeError, match="params argument given to the optimizer should be an iterable"):
+        made(kind, weight)
+    with pytest.raises(ValueError, match="some parameters appear in more than one parameter group"):
+        made(kind, [{"params": [weight]}, {"params": [weight]}])
+    with pytest.raises(ValueError, match="can't optimize a non-leaf Tensor"):
+        made(kind, [weight * 2])
+
+
+@BOTH
+def test_a_parameter_may_move_to_another_dtype_before_the_first_step(kind):
+    weights = params()
+    optimizer = made(kind, weights)
+    for weight in weights:
+        weight.data = weight.data.double()
+    stepped(optimizer)
+    assert all(weight.isfinite().all() and weight.dtype == torch.float64 for weight in weights)
