@@ -171,9 +171,8 @@ def test_no_rule_is_below_the_limit(one_thread):
 
 @pytest.mark.parametrize("rule", ["adaptive", "prism", "polar_express"])
 def test_the_search_starts_at_what_a_rule_does(rule):
-    from studies.spectra.limit import chosen_quintics
-
     from prism_compile import polar
+    from studies.spectra.limit import chosen_quintics
 
     values = spectrum(24)
     # A sketch of as many rows as columns is still random: only Polar Express is the same to rounding.

@@ -64,9 +64,8 @@ def test_eigenvalues_have_their_conditions():
 
 
 def test_errors_are_those_of_the_library():
-    from studies.tune.objective import PolarObjective
-
     import prism_compile as pc
+    from studies.tune.objective import PolarObjective
 
     objective = PolarObjective(members=1, low_rank=6, n=16)
     U = pc.polar(objective.A, steps=5, rule="prism", form="direct")
@@ -77,9 +76,8 @@ def test_errors_are_those_of_the_library():
 
 
 def test_the_polar_objective_sees_numbers_that_are_far_off():
-    from studies.tune.objective import PolarObjective
-
     from prism_compile._rules.adaptive import rule
+    from studies.tune.objective import PolarObjective
 
     kept = rule.scores
     objective = PolarObjective(members=2, low_rank=16, n=32)

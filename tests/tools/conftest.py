@@ -1,6 +1,7 @@
 """Runs of the studies leave what they write in a folder of the test's."""
 
 import pytest
+
 from studies.common import results
 
 

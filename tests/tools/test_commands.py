@@ -30,6 +30,11 @@ def test_a_command_starts_its_study(name):
     assert f'\nstudy {name} "$@"\n' in command.read_text()
 
 
+def test_no_command_is_without_a_study():
+    commands = {path.name for path in TOOLS.iterdir() if path.is_file() and not path.suffix}
+    assert commands == {*COMMANDS, "test"}
+
+
 def test_a_command_finds_the_studies(tmp_path):
     """From another folder, and without a path of the caller's."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -129,6 +134,19 @@ def test_train(folders, capsys):
     assert 0 < deviation < 0.9
     assert sum(row[:1] == ["prism"] for row in rows) == 6
     assert has_png(folders / "out" / "train.png")
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_scale(folders, capsys, monkeypatch):
+    from studies.scale import __main__ as scale
+
+    # Processes run in a test of their own.
+    monkeypatch.setattr(scale, "compare", lambda worlds: worlds == [2])
+    assert scale.main(["--quick", "--detail"]) == 0
+    printed = capsys.readouterr().out
+    assert "List small" in printed
+    assert "ms per step" in printed
+    assert (folders / "out" / "scale-detail.txt").exists()
 
 
 def test_stub():

@@ -6,6 +6,7 @@ from functools import partial
 import numpy
 import pytest
 import torch
+
 from studies.common import counting, matrices, oracles, tables, timing
 
 F64 = torch.float64

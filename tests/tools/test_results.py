@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from studies.common import results
 
 STUDIES = Path(results.__file__).resolve().parents[1]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_aten = torch.ops.aten
-_PRODUCTS = {_aten.mm: 0, _aten.bmm: 0, _aten.addmm: 1, _aten.baddbmm: 1}
+from ..common.counting import operands
+
 SKETCH_SIZE = 8
 
 
@@ -30,9 +30,9 @@ class _Recorder(TorchDispatchMode):
         self.products: list[Product] = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        offset = _PRODUCTS.get(function._overloadpacket)
-        if offset is not None:
-            left, right = args[offset : offset + 2]
+        pair = operands(function, args)
+        if pair is not None:
+            left, right = pair
             if min(*left.shape[-2:], right.shape[-1]) > self.thin:
                 flipped = tuple(a.stride(-1) != 1 and a.stride(-2) == 1 for a in (left, right))
                 shared = left.data_ptr() == right.data_ptr()

@@ -3,7 +3,12 @@
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+_aten = torch.ops.aten
+# The place of the left operand in the arguments.
+_PRODUCTS = {_aten.mm: 0, _aten.bmm: 0, _aten.addmm: 1, _aten.baddbmm: 1}
 
 
 def flops(run: Callable[[], object]) -> int:
@@ -24,3 +29,9 @@ def operator_flops(function, args: tuple, kwargs: dict, result: object) -> int |
     if function.namespace != "aten" or packet not in flop_registry:
         return None
     return flop_registry[packet](*args, **kwargs, out_val=result)
+
+
+def operands(function, args: tuple) -> tuple[Tensor, Tensor] | None:
+    """The two matrices that an operator multiplies, None where it is no product."""
+    place = _PRODUCTS.get(function._overloadpacket)
+    return None if place is None else args[place : place + 2]

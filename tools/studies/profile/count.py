@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..common.counting import operator_flops
+from ..common.counting import operands, operator_flops
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,14 @@ class WorkCounter(TorchDispatchMode):
         moved = sum(a.numel() * a.itemsize for a in (*given, *returned))
         flops = operator_flops(function, args, kwargs, result)
         if flops is not None:
-            rows, inner, columns = _product_shape(packet, args)
-            if min(rows, inner, columns) >= self.n:
+            left, right = operands(function, args)
+            if min(*left.shape[-2:], right.shape[-1]) >= self.n:
                 self.work += Work(products=1, product_flops=flops, bytes=moved)
             else:
                 self.work += Work(skinny=1, skinny_flops=flops, bytes=moved)
         else:
             self.work += Work(others=1, bytes=moved)
         return result
-
-
-def _product_shape(packet, args: tuple) -> tuple[int, int, int]:
-    """Rows, inner dimension and columns of mm, bmm and their adding variants."""
-    adding = packet in (torch.ops.aten.addmm, torch.ops.aten.baddbmm)
-    left, right = args[1:3] if adding else args[:2]
-    return left.shape[-2], left.shape[-1], right.shape[-1]
 
 
 def work_of(run: Callable[[], object], n: int) -> Work:

@@ -10,13 +10,14 @@ import sys
 
 import torch
 import torch.distributed as dist
-from scale_count import Counter
-from scale_lists import LISTS, SCHEMES, Scheme, Shape
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 import prism_compile.optim
+
+from .count import Counter
+from .lists import LISTS, SCHEMES, Scheme, Shape
 
 # Shards of a copy where there are replicas too.
 SHARDS = 2

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scale_count import Counter, all_gather_bytes, all_reduce_bytes
-from scale_lists import Scheme, Shape
 from torch import Tensor
 
 from prism_compile.optim import Muon, Shampoo
@@ -22,6 +20,9 @@ from prism_compile.optim._shared.collectives import is_padded
 from prism_compile.optim._shared.matrices import matrices_of, member_of
 from prism_compile.optim._shared.settings import Settings, settings_of
 from prism_compile.optim._shared.shares import Plan, Unit, cheapest_first
+
+from .count import Counter, all_gather_bytes, all_reduce_bytes
+from .lists import Scheme, Shape
 
 
 class Traffic(NamedTuple):

@@ -6,8 +6,9 @@ from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
-from scale_lists import Scheme, Shape
-from scale_model import Work, unshared_work, work_of
+
+from .lists import Scheme, Shape
+from .model import Work, unshared_work, work_of
 
 # More processes pay while twice as many take at least this part off a step.
 WORTHWHILE = 0.1

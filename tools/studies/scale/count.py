@@ -4,11 +4,11 @@ Bytes sent, of tensors of s bytes: by an all-to-all what goes to others; by an a
 processes (W - 1)·s, as in a ring; by an all-reduce 2·(W - 1)/W·s.
 """
 
-import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+
+from ..common.counting import operator_flops
 
 
 def all_gather_bytes(processes: int, size: int) -> int:
@@ -51,12 +51,7 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
-        name = function._overloadpacket.__name__
         if function.namespace == "c10d":
-            self.sent += _sent(name, args)
-        elif function.namespace == "aten":
-            # What is written in place computes as much, and the registry lacks it.
-            packet = getattr(torch.ops.aten, name.rstrip("_"), None)
-            if packet in flop_registry:
-                self.flops += flop_registry[packet](*args, **kwargs, out_val=result)
+            self.sent += _sent(function._overloadpacket.__name__, args)
+        self.flops += operator_flops(function, args, kwargs, result) or 0
         return result

@@ -1,13 +1,12 @@
 """Several processes that share the solves, each counting what it sends and computes."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-_CHILD = Path(__file__).with_name("scale_child.py")
+from ..common.processes import module_command, module_environment
+
 _LIMIT_S = 300
 
 
@@ -16,14 +15,12 @@ def measured(world: int, name: str, steps: int, options: dict) -> list[dict[str,
 
     Raises RuntimeError where a process fails.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    folders = [str(_CHILD.parent.parent), os.getenv("PYTHONPATH")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
+    environment = module_environment(OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
     with TemporaryDirectory() as folder:
         shared = [str(world), str(Path(folder) / "rendezvous"), name, str(steps), json.dumps(options)]
         processes = [
             subprocess.Popen(
-                [sys.executable, str(_CHILD), str(rank), *shared],
+                module_command("scale.child", str(rank), *shared),
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
