@@ -18,15 +18,19 @@ def _curves(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return curves
 
 
-def _draw_curve(axes, method: str, points: list[Row]) -> None:
-    """Medians with quartiles."""
+def _draw_curve(axes, method: str, points: list[Row], floor: float) -> None:
+    """Medians with quartiles; what is better than the floor on it, with its quality beside."""
     times = [row.ms.median for row in points]
     below = [row.ms.median - row.ms.lower for row in points]
     above = [row.ms.upper - row.ms.median for row in points]
-    qualities = [row.quality for row in points]
+    qualities = [max(row.quality, floor) for row in points]
     line = axes.plot(times, qualities, **style(method))[0]
     color = line.get_color()
     axes.errorbar(times, qualities, xerr=(below, above), fmt="none", ecolor=color, alpha=0.6)
+    for row in points:
+        if row.quality < floor:
+            words = {"xytext": (-8, 6), "textcoords": "offset points", "fontsize": 8, "ha": "right"}
+            axes.annotate(f"{row.quality:.0e}", (row.ms.median, floor), color=color, **words)
     if len(points) > 1 and method in _NUMBERED:
         words = {"xytext": _NUMBERED[method], "textcoords": "offset points", "fontsize": 8, "color": color}
         for row in points:
@@ -36,8 +40,10 @@ def _draw_curve(axes, method: str, points: list[Row]) -> None:
 def _draw(axes, rows: Sequence[Row]) -> None:
     from matplotlib.ticker import LogLocator
 
+    # A decomposition is exact, and far below what the steps of a plot reach.
+    floor = min(row.quality for row in rows if row.ms and row.steps is not None) / 3
     for method, points in _curves(rows).items():
-        _draw_curve(axes, method, points)
+        _draw_curve(axes, method, points, floor)
     first = rows[0]
     axes.set(
         title=f"{first.matrix} {first.dtype}, {first.spectrum}",
