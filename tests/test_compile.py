@@ -7,9 +7,19 @@ from torch._dynamo.testing import CompileCounter, EagerAndRecordGraphs
 import prism_compile as pc
 
 from .functions import FUNCTIONS, sample, tensors
-from .matrices import gaussian, log_spaced, with_singular_values
+from .matrices import gaussian, log_spaced, relative_error, svd_polar, with_singular_values
 
 EACH = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def assert_equal(result, expected) -> None:
+    """Of a graph that is run op by op, as the eager function is: but for the order of a few float64 sums."""
+    for part, other in zip(flat(result), flat(expected), strict=True):
+        torch.testing.assert_close(part, other, rtol=0, atol=1e-12)
+
+
+def flat(result) -> list[torch.Tensor]:
+    return torch.utils._pytree.tree_leaves(result)
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +41,12 @@ def test_inductor_agrees_with_eager(name):
 
 
 def test_inductor_agrees_with_eager_in_half_precision():
-    # Fused kernels keep float32 between operations that eager rounds: agreement is to the residual's floor.
+    # Fused kernels keep float32 between operations that eager rounds: both are as near the SVD as the type
+    # allows, whose entries are rounded once in a step, at condition 3.
     A = with_singular_values(log_spaced(48, 3.0), 64, 48).bfloat16()
     result, log = torch.compile(pc.polar, fullgraph=True)(A, steps=4, history=True)
-    expected, _ = pc.polar(A, steps=4, history=True)
-    assert (result - expected).abs().max() < 0.02
+    for U in (result, pc.polar(A, steps=4)):
+        assert relative_error(U, svd_polar(A)) < 2 * torch.finfo(torch.bfloat16).eps * 3
     assert log.residual[-1] < 4e-3
 
 
@@ -43,11 +54,9 @@ def test_inductor_agrees_with_eager_in_half_precision():
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"history": True},
+        {"sketch_size": 3, "seed": 2**33, "history": True},
         {"degree": 1, "scaling": "frobenius"},
         {"rule": "taylor", "history": True},
-        {"sketch_size": 3, "seed": 2**33},
     ],
     ids=str,
 )
@@ -56,15 +65,15 @@ def test_every_option_gives_one_graph(name, options):
     A = sample(name)
     compiled = torch.compile(FUNCTIONS[name], fullgraph=True, backend=counter)
     for scale in (1.0, 3.0):
-        for part in tensors(compiled(A * scale, steps=3, **options)):
-            assert part is not None
+        assert_equal(compiled(A * scale, steps=2, **options), FUNCTIONS[name](A * scale, steps=2, **options))
     assert counter.frame_count == 1
 
 
 @pytest.mark.parametrize("rule", ["polar_express", "jordan", "you"])
 def test_table_rules_give_one_graph(rule):
-    counter = CompileCounter()
-    torch.compile(pc.polar, fullgraph=True, backend=counter)(gaussian(9, 5), rule=rule)
+    counter, A = CompileCounter(), gaussian(9, 5)
+    compiled = torch.compile(pc.polar, fullgraph=True, backend=counter)
+    assert_equal(compiled(A, rule=rule), pc.polar(A, rule=rule))
     assert counter.frame_count == 1
 
 
@@ -82,12 +91,19 @@ def test_dynamic_square_shapes_need_one_graph(name):
     counter = CompileCounter()
     compiled = torch.compile(FUNCTIONS[name], fullgraph=True, dynamic=True, backend=counter)
     for n in (12, 7, 20, 33):
-        compiled(sample(name, 2, n=n), steps=3)
+        A = sample(name, 2, n=n)
+        assert_equal(compiled(A, steps=3), FUNCTIONS[name](A, steps=3))
     assert counter.frame_count <= 2
 
 
-@pytest.mark.parametrize("rule", ["polar_express", "jordan", "you", "taylor"])
-@pytest.mark.parametrize("name", ["polar", "sqrtm", "inv_sqrtm"])
+# Every rule, and every function that has tables.
+FIXED = [
+    *(("polar", rule) for rule in ("polar_express", "jordan", "you", "taylor")),
+    *((name, "polar_express") for name in ("sqrtm", "inv_sqrtm", "signm")),
+]
+
+
+@pytest.mark.parametrize(("name", "rule"), FIXED)
 def test_fixed_coefficients_under_dynamic_shapes(name, rule):
     """Dynamo makes symbols of floats there, of which no coefficient may be one."""
     compiled = torch.compile(FUNCTIONS[name], fullgraph=True, dynamic=True, backend="aot_eager")

@@ -1,16 +1,37 @@
 """Residual histories and coefficients against the exact-fit trajectories of golden/trajectories.json."""
 
 import json
-from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from prism_compile import inv_root, polar
 
+from .golden.make import FILE, golden
 from .matrices import F64, with_eigenvalues, with_singular_values
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "trajectories.json").read_text())
+GOLDEN = json.loads(FILE.read_text())
+
+
+def test_the_file_is_what_its_maker_makes():
+    made = golden()
+    assert made.keys() == GOLDEN.keys()
+    assert made["about"] == GOLDEN["about"]
+    for name, values in GOLDEN["spectra"].items():
+        np.testing.assert_allclose(made["spectra"].pop(name), values, rtol=1e-12)
+    assert not made["spectra"]
+    for found, case in zip(made["trajectories"], GOLDEN["trajectories"], strict=True):
+        assert label(found) == label(case)
+        # The file has seven digits. A fit's residual is at its minimum, near zero where two values are left,
+        # and there it shows the last digits of α, of which six decimals are written.
+        rtol = 1e-5 if case["rule"] == "prism" else 1.1e-6
+        np.testing.assert_allclose(
+            found["rms_residual"], case["rms_residual"], rtol=rtol, atol=1e-12, err_msg=label(case)
+        )
+        meaningful = np.array([1.0, *case["rms_residual"][:-1]]) > 1e-6
+        alphas = (np.array(each["alpha"])[meaningful] for each in (found, case))
+        np.testing.assert_allclose(*alphas, rtol=0, atol=1.1e-6, err_msg=label(case))
 
 
 def run(case: dict, sketch_size: int, seed: int = 0):

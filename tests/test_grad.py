@@ -151,13 +151,20 @@ def test_damping_is_differentiated(gradient):
 @MODES
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_finite_at_the_identity_where_eighs_is_not(name, gradient):
-    A = torch.eye(6, dtype=F64)
-    for X in (A, 3 * A):
-        derivative = grad(scalar(name, gradient, steps=12))(X)
-        assert derivative.isfinite().all()
-    # d(A^(1/2)) at I is half the direction.
-    if name == "sqrtm":
-        torch.testing.assert_close(grad(scalar(name, gradient, steps=12))(A), cotangent(A) / 2)
+    """d(A^s) at c I is s c^(s-1) times the direction, that of the polar factor its skew part over c."""
+    powers = {"sqrtm": (0.5,), "inv_sqrtm": (-0.5,), "sqrtm_pair": (0.5, -0.5), "inv_root": (-1 / 3,)}
+    powers |= {"inv": (-1,), "signm": (0,)}
+    eye = torch.eye(6, dtype=F64)
+    G = cotangent(eye)
+    for c in (1.0, 3.0):
+        if name.startswith("polar"):
+            # H = UᵀA takes the symmetric part.
+            symmetric = (G + G.T) / 2 if name == "polar_factors" else 0
+            expected = (G - G.T) / 2 / c + symmetric
+        else:
+            expected = sum(s * c ** (s - 1) * G for s in powers[name])
+        derivative = grad(scalar(name, gradient, steps=12))(c * eye)
+        torch.testing.assert_close(derivative, expected, rtol=0, atol=1e-10)
 
 
 def test_dual_mode_keeps_the_input_and_the_fitted_numbers_only():

@@ -1,4 +1,4 @@
-"""What is installed: the wheel's content, its import where nothing else is, and the types that users see."""
+"""What is handed out: the source distribution with its tests, the wheel, and the types that users see."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from email import message_from_string
 from pathlib import Path
@@ -16,6 +17,9 @@ import prism_compile
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "prism_compile"
+NAME = f"prism_compile-{prism_compile.__version__}"
+TOP = {"pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"}
+FOLDERS = ("prism_compile", "tests", "tools", ".ci")
 
 
 def run(*command: str | Path, cwd: Path, environment: dict[str, str] | None = None, code: int = 0) -> str:
@@ -33,15 +37,26 @@ def run(*command: str | Path, cwd: Path, environment: dict[str, str] | None = No
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy of the tree, for a build leaves its traces there."""
-    pytest.importorskip("setuptools", "77", reason="no build backend: setuptools ≥ 77 makes the wheel")
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+def unpacked(tmp_path_factory):
+    """The unpacked source distribution, built from a copy of the tree: a build leaves its traces there."""
+    pytest.importorskip("setuptools", "77", reason="no build backend: setuptools ≥ 77")
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("sdist")
+    for name in TOP:
         shutil.copy(ROOT / name, source)
-    for name in ("prism_compile", "tests", "tools"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, source / name)
+    run("-c", f"from setuptools import build_meta; build_meta.build_sdist({str(out)!r})", cwd=source)
+    with tarfile.open(out / f"{NAME}.tar.gz") as archive:
+        archive.extractall(out, filter="data")
+    return out / NAME
+
+
+@pytest.fixture(scope="module")
+def wheel(unpacked, tmp_path_factory):
+    """The wheel, built from the source distribution."""
+    out = tmp_path_factory.mktemp("wheel")
     offline = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check")
+    source = shutil.copytree(unpacked, out / "source")
     run("-m", "pip", "wheel", *offline, "--wheel-dir", out, source, cwd=out)
     (found,) = out.glob("*.whl")
     return found
@@ -56,6 +71,31 @@ def installed(wheel, tmp_path_factory):
     return target
 
 
+def files(root: Path) -> set[str]:
+    """What lies in the folders, without what Python compiled."""
+    found = {
+        path.relative_to(root) for name in FOLDERS for path in (root / name).rglob("*") if path.is_file()
+    }
+    return {str(path) for path in found if "__pycache__" not in path.parts}
+
+
+def test_the_source_distribution_holds_all_that_its_tests_need(unpacked):
+    assert {str(path.relative_to(unpacked)) for path in unpacked.rglob("*.pyc")} == set()
+    assert files(unpacked) == files(ROOT)
+    assert {"tests/conftest.py", "tests/golden/trajectories.json", ".ci/run"} <= files(unpacked)
+    assert {path.name for path in unpacked.iterdir() if path.is_file()} >= TOP
+    # The commands are still commands.
+    assert os.access(unpacked / "tools" / "test", os.X_OK)
+
+
+def test_the_source_distribution_runs_its_own_tests(unpacked):
+    """Those of the golden data, which import the helpers, and those of its own files."""
+    chosen = ("tests/test_golden.py", "tests/test_structure.py", "-k", "exact_fit or layer")
+    clean = {"PYTHONDONTWRITEBYTECODE": "1"}
+    said = run("-m", "pytest", "-p", "no:cacheprovider", *chosen, cwd=unpacked, environment=clean)
+    assert re.search(r"^\d+ passed, \d+ deselected", said, flags=re.M), said
+
+
 def test_the_wheel_holds_the_package_its_types_and_its_licence(wheel):
     version = prism_compile.__version__
     assert wheel.name == f"prism_compile-{version}-py3-none-any.whl"
@@ -63,9 +103,11 @@ def test_the_wheel_holds_the_package_its_types_and_its_licence(wheel):
         names = set(archive.namelist())
         info = f"prism_compile-{version}.dist-info"
         metadata = message_from_string(archive.read(f"{info}/METADATA").decode())
-    files = {str(path.relative_to(ROOT)) for suffix in ("py", "pyi") for path in PACKAGE.rglob(f"*.{suffix}")}
+    sources = {
+        str(path.relative_to(ROOT)) for suffix in ("py", "pyi") for path in PACKAGE.rglob(f"*.{suffix}")
+    }
     about = {"METADATA", "WHEEL", "RECORD", "top_level.txt", "licenses/LICENSE"}
-    assert names == files | {"prism_compile/py.typed"} | {f"{info}/{name}" for name in about}
+    assert names == sources | {"prism_compile/py.typed"} | {f"{info}/{name}" for name in about}
     assert metadata["Version"] == version
     assert metadata["License-Expression"] == "Apache-2.0"
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]

@@ -11,7 +11,7 @@ import prism_compile as pc
 from prism_compile import steps_for
 
 from .functions import FUNCTIONS, OPS, sample, tensors
-from .matrices import log_spaced, with_eigenvalues, with_singular_values
+from .matrices import log_spaced, spd, with_eigenvalues, with_singular_values
 
 
 # Steps to 1e-3 that the exact fit takes on 200 log-spaced eigenvalues (golden/trajectories.json).
@@ -64,6 +64,14 @@ def test_what_it_names_is_what_the_function_takes_for_its_own_condition_number(n
     # What the sketch makes of moments that planning knows exactly.
     assert last(steps) < 1.1 * tol
     assert last(steps - 1) > tol / 1.1
+
+
+def test_log_uniform_spectrum_needs_what_steps_for_says():
+    for condition in (1e2, 1e5):
+        steps = steps_for("sqrtm", condition=condition, tol=1e-3)
+        _, history = pc.sqrtm(spd(150, condition), steps=steps + 2, history=True)
+        first = int((history.residual < 1e-3).nonzero()[0])
+        assert abs(first - steps) <= 1
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

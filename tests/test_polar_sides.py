@@ -1,47 +1,20 @@
-"""polar_factors(side="left"): A = H U, as scipy.linalg.polar has it, against the SVD."""
+"""polar_factors(side="left"): A = H U, as scipy.linalg.polar has it. Accuracy: `properties`."""
 
 import pytest
 import torch
 
 from prism_compile import PolarFactors, polar_factors
 
-from .matrices import F64, gaussian, log_spaced, relative_error, with_singular_values
-
-SHAPES = [(40, 24), (24, 40), (24, 24), (1, 5), (5, 1), (1, 1)]
+from .matrices import gaussian, log_spaced, with_singular_values
 
 
-def left_factor(A: torch.Tensor) -> torch.Tensor:
-    """H = W Σ Wᵀ of A = W Σ Vᵀ."""
-    W, sigma, _ = torch.linalg.svd(A.to(F64), full_matrices=False)
-    return (W * sigma.unsqueeze(-2)) @ W.mT
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("m", "n"), SHAPES)
-def test_left(m, n, dtype):
-    k = min(m, n)
-    A = torch.stack([with_singular_values(log_spaced(k, 10.0), m, n, seed) for seed in range(3)])
-    U, H = polar_factors(A.to(dtype), side="left", steps=14)
-    # A polar factor of condition κ is known to κ ε, and a product of it with A to n ε more.
-    bar = 20 * (10 + k) * torch.finfo(dtype).eps
-    assert H.shape == (3, m, m)
+@pytest.mark.parametrize("shape", [(40, 24), (24, 40), (24, 24), (1, 5), (5, 1), (1, 1)])
+def test_u_is_that_of_the_other_side(shape):
+    A = gaussian(3, *shape)
+    (U, H), other = polar_factors(A, side="left", steps=14), polar_factors(A, steps=14)
+    assert torch.equal(U, other.U)
+    assert H.shape == (3, shape[0], shape[0])
     assert torch.equal(H, H.mT)
-    assert relative_error(H, left_factor(A)) < bar
-    assert relative_error(H @ U, A) < bar
-    # U is that of the other side.
-    assert torch.equal(U, polar_factors(A.to(dtype), steps=14).U)
-
-
-def test_rank_deficient_zero_and_large():
-    A = with_singular_values(log_spaced(10, 10.0), 40, 24)
-    U, H = polar_factors(A, side="left", steps=20)
-    assert relative_error(H @ U, A) < 1e-6
-    _, H = polar_factors(torch.zeros(2, 6, 4), side="left")
-    assert (H == 0).all()
-    A = with_singular_values(log_spaced(12, 10.0), 20, 12)
-    for scale in (1e-30, 1e30):
-        _, H = polar_factors((A * scale).float(), side="left", steps=14)
-        assert relative_error(H.double() / scale, left_factor(A)) < 1e-4
 
 
 def test_op_default_and_history():

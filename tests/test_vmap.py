@@ -20,7 +20,7 @@ def no_fallback():
 
 
 def check(result, expected) -> None:
-    for part, reference in zip(tensors(result), tensors(expected)):
+    for part, reference in zip(tensors(result), tensors(expected), strict=True):
         torch.testing.assert_close(part, reference, rtol=0, atol=1e-12)
 
 

@@ -1,22 +1,43 @@
-# Sourced by the commands beside it: `prepare EXTRA...` makes .venv and installs the package with those extras,
-# `study NAME ARGUMENT...` runs tools/studies/NAME.
+# Sourced by the commands beside it: `prepare EXTRA...` makes an environment and installs the package with those
+# extras. It is .venv; where PYTHON=python3.13 is given, or torch=2.15.0 set before, one of its own:
+# .venv-python3.13-torch-2.15.0. `study NAME ARGUMENT...` then runs tools/studies/NAME there.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python=.venv/bin/python
+environment=.venv
+python=$environment/bin/python
+
+choose() {
+    if [ -n "${PYTHON:-}" ]; then
+        environment+=-$("$PYTHON" -c 'import sys; print("python{}.{}".format(*sys.version_info))')
+    fi
+    if [ -n "${torch:-}" ]; then
+        environment+=-torch-$torch
+    fi
+    python=$environment/bin/python
+}
 
 prepare() {
     local extras stamp
+    choose
     extras=$(IFS=,; echo "$*")
-    stamp=".venv/installed-$extras"
+    stamp="$environment/installed-$extras"
     if [ ! -x "$python" ]; then
         "${PYTHON:-python3}" -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
-        "${PYTHON:-python3}" -m venv .venv
+        "${PYTHON:-python3}" -m venv "$environment"
     fi
-    if [ ! "$stamp" -nt pyproject.toml ]; then
-        echo "Installing prism_compile[$extras] into .venv ..."
-        "$python" -m pip install --quiet --disable-pip-version-check \
-            --constraint tools/constraints.txt --editable ".[$extras]"
+    if [ ! "$stamp" -nt pyproject.toml ] || [ ! "$stamp" -nt tools/constraints.txt ]; then
+        echo "Installing prism_compile[$extras] into $environment ..."
+        install --editable ".[$extras]"
         touch "$stamp"
     fi
+}
+
+install() {
+    local constraints=tools/constraints.txt
+    if [ -n "${torch:-}" ]; then
+        constraints=$PWD/$environment/constraints.txt
+        { grep -v '^torch==' tools/constraints.txt; echo "torch==$torch"; } > "$constraints"
+    fi
+    "$python" -m pip install --quiet --disable-pip-version-check --constraint "$constraints" "$@"
 }
 
 study() {

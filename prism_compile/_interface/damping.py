@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from .._iteration.linear_algebra import identity_like
+from .._iteration.linear_algebra import diagonal, identity_like
 
 
 def damped(A: Tensor, eps: float) -> Tensor:
@@ -11,5 +11,5 @@ def damped(A: Tensor, eps: float) -> Tensor:
         return A
     n = max(A.shape[-1], 1)
     real = A.real if A.is_complex() else A
-    mean = (real.diagonal(dim1=-2, dim2=-1) / n).sum(dim=-1)[:, None, None]
+    mean = (diagonal(real) / n).sum(dim=-1)[:, None, None]
     return A + eps * mean * identity_like(A)

@@ -10,13 +10,16 @@ i.e. the Jacobian-vector product of the same iteration with the same coefficient
 the forward pass but A and those coefficients.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .._iteration.basis import Coefficients
+from .._iteration.constants import traced_constant
 from .._iteration.linear_algebra import adjoint
 from .._iteration.loop import Record, step_info
 from .._iteration.precision import without_autocast
@@ -35,6 +38,17 @@ def _per_step(free: Sequence[Tensor], options: Options, dtype: torch.dtype) -> l
         rule.complete(step_info(options, k, dtype), *rest[k * count : (k + 1) * count])
         for k in range(options.steps - first)
     ]
+
+
+@traced_constant
+def _load_forward_mode() -> None:
+    """Have torch load what its forward mode asks for at the first use.
+
+    Doing so it calls `torch.jit.script`, and warns of that call of its own in the midst of a backward pass.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated")
+        forward_ad._maybe_load_decompositions()
 
 
 def _push(
@@ -128,7 +142,9 @@ def solve_with_dual_gradient(
 
     solve: returns a tuple of tensors and a Record; square: whether its backward pass takes adjoints.
     """
+    _load_forward_mode()
     function = _DualGradient if torch.compiler.is_compiling() else _DualGradientBothModes
-    outputs = function.apply(A, solve, options, square)  # type: ignore[no-untyped-call]  # torch's
+    apply: Callable[..., tuple[Tensor, ...]] = function.apply
+    outputs = apply(A, solve, options, square)
     results, free, history = _parts(outputs, options)
     return results, Record(_per_step(free, options, A.dtype), history)

@@ -65,6 +65,12 @@ def identity_like(A: Tensor) -> Tensor:
     return (index[:, None] == index).to(A.dtype)
 
 
+def diagonal(A: Tensor) -> Tensor:
+    """The diagonal of each square matrix, `[b, n]`."""
+    # Not torch's, which Inductor lowers by a function that torch has deprecated: compiling would warn of it.
+    return A.flatten(-2)[..., :: A.shape[-1] + 1]
+
+
 def frobenius_norm(A: Tensor) -> Tensor:
     """‖A‖_F of each matrix, `[b, 1, 1]`, accumulated in at least float32; a constant to derivatives."""
     dtype = accumulation_dtype(A.dtype)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from prism_compile import inv_sqrtm
 from prism_compile._iteration.loop import StepInfo
 from prism_compile._rules import RULES, prism
 from prism_compile._rules.taylor import taylor_coefficients
 
 from ..iteration.probing import sketch_probe, spectrum_probe
-from ..matrices import F64, log_spaced, with_eigenvalues
+from ..matrices import F64, eigh_power, log_spaced, relative_error, spd, with_eigenvalues
 from . import ORDERS
 
 
@@ -125,3 +126,19 @@ class TestRule:
         blocks = scalar_blocks(np.full(9, 0.99999), p, degree)
         steepest = RULES["prism"].complete(info, prism.fit_coefficient(blocks, p, degree))
         assert RULES["prism"].growth(info) == pytest.approx(float(sum(steepest)), rel=1e-6)
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("condition", [1e4, 1e6])
+def test_fewer_steps_than_the_classical_rule(condition, degree):
+    for n, seed in ((100, 0), (200, 1)):
+        A = spd(n, condition, seed)
+        expected = eigh_power(A, -0.5)
+
+        def steps_to_tolerance(rule, A=A, expected=expected):
+            for steps in range(1, 60):
+                if relative_error(inv_sqrtm(A, steps=steps, rule=rule, degree=degree), expected) < 1e-3:
+                    return steps
+            raise AssertionError(f"{rule} does not converge")
+
+        assert steps_to_tolerance("prism") <= 0.72 * steps_to_tolerance("taylor")

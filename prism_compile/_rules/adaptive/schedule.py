@@ -23,6 +23,9 @@ _SHORT_RATIO = 1.06
 _CALM = 3
 _PATIENCE = 3e-4
 _ROOT_PATIENCE = 1e-3
+# The same of a root's second last step: with 1e-3 a semidefinite matrix loses its true part for the noise on
+# its zeros, which is in sight by then; with 1e-2 small values below one large one take two steps more.
+_LAST_ROOT_PATIENCE = 3e-3
 # The same in every other step: above the rounding of the moments.
 _MARGIN = 1e-6
 
@@ -120,10 +123,13 @@ def _kind(info: StepInfo, step: int, fitted: Fitted) -> StepKind:
 def _focused(counted: bool, left: int, safe: bool, fitted: Fitted) -> StepKind:
     """A step of a root or an inverse."""
     calm = left <= _CALM + 1 if safe else left <= 2
+    # The last step of a short run has no other to leave the rest to.
+    patience = _ROOT_PATIENCE if safe or left > 1 else _MARGIN
     return StepKind(
         focus=fitted.focus if left > 1 else None,
         hidden=fitted.slope if counted and not calm else 0.0,
-        # The last step of a short run has no other to leave the rest to.
-        patience=_ROOT_PATIENCE if safe or left > 1 else _MARGIN,
+        patience=_LAST_ROOT_PATIENCE if safe and left == 2 else patience,
         dip=0.25,
+        # Nothing would bring back what the last one lets fall.
+        only=CLASSICAL if safe and left == 1 else -1,
     )

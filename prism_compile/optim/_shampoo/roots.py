@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ... import inv_root, steps_for
-from ..._iteration.linear_algebra import identity_like
+from ..._iteration.linear_algebra import diagonal, identity_like
 from .._shared.collectives import all_gather
 from .._shared.graphs import compiled_apart
 from .._shared.shares import cheapest_first
@@ -30,7 +30,7 @@ def steps_for_factor(n: int, p: int, eps: float, dtype: torch.dtype) -> int:
 
 
 def _trace(A: Tensor) -> Tensor:
-    return A.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+    return diagonal(A).sum(-1)[:, None, None]
 
 
 def _eigh_root(A: Tensor, p: int, eps: float) -> Tensor:

@@ -1,0 +1,1 @@
+"""Exact-fit trajectories, `trajectories.json`, and what makes them."""
