@@ -1,18 +1,10 @@
 """The benchmark's own parts: the peers compute what they should, and the floor is all of the products."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import prism_compile as pc
-
-
-@pytest.fixture
-def tools(monkeypatch):
-    """The folder of the commands, importable."""
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "tools"))
 
 
 def flops(run) -> int:
@@ -34,8 +26,8 @@ def by_singular_values(A, quintics, margin, steps):
 # A step's slope is at most 8.3, and 3 to 4 thereafter: eight steps carry rounding up by less than 1e5.
 @pytest.mark.parametrize("shape", [(48, 48), (96, 32), (3, 32, 96)])
 @pytest.mark.parametrize(("table", "steps"), [("Polar Express", 8), ("Jordan", 5), ("You", 5)])
-def test_peers_apply_their_polynomials(tools, shape, table, steps):
-    import bench_peers as peers
+def test_peers_apply_their_polynomials(shape, table, steps):
+    from studies.common import peers
 
     A = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     exact = by_singular_values(A, *peers.TABLES[table], steps)
@@ -43,8 +35,8 @@ def test_peers_apply_their_polynomials(tools, shape, table, steps):
         torch.testing.assert_close(method(A, table, steps), exact, atol=1e-8, rtol=0)
 
 
-def test_torch_muon_leaves_its_argument(tools):
-    import bench_peers as peers
+def test_torch_muon_leaves_its_argument():
+    from studies.common import peers
 
     A = torch.randn(32, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
     before = A.clone()
@@ -54,8 +46,8 @@ def test_torch_muon_leaves_its_argument(tools):
 
 
 @pytest.mark.parametrize("p", [2, 4])
-def test_coupled_newton_stops_at_its_tolerance(tools, p):
-    import bench_peers as peers
+def test_coupled_newton_stops_at_its_tolerance(p):
+    from studies.common import peers
 
     Q = torch.linalg.qr(torch.randn(24, 24, dtype=torch.float64))[0]
     values = torch.logspace(0, -3, 24, dtype=torch.float64)
@@ -66,8 +58,8 @@ def test_coupled_newton_stops_at_its_tolerance(tools, p):
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (96, 24), (4, 24, 48)])
-def test_the_floor_has_every_product(tools, shape):
-    from bench_measure import product_floor, recorded_products
+def test_the_floor_has_every_product(shape):
+    from studies.bench.floor import product_floor, recorded_products
 
     A = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     options = {"steps": 3, "rule": "taylor"}
@@ -77,8 +69,8 @@ def test_the_floor_has_every_product(tools, shape):
     assert recorded_products(lambda: pc.polar(A, steps=3, rule="prism"), A) == products
 
 
-def test_runs_are_timed_equally_often(tools):
-    from bench_measure import Budget, Clock, Spread, ratio, time_in_turns
+def test_runs_are_timed_equally_often():
+    from studies.common.timing import Budget, Clock, Spread, ratio, time_in_turns
 
     calls = {"one": 0, "two": 0}
 

@@ -1,7 +1,6 @@
 """What a further step of a compiled function launches and compiles: the same kernels again, and few."""
 
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +15,7 @@ A = spd(24, 10.0).float()
 
 
 @pytest.fixture(autouse=True)
-def tools(monkeypatch):
-    """The folder of the commands, importable."""
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "tools"))
+def fresh_dynamo():
     yield
     torch._dynamo.reset()
 
@@ -38,7 +35,7 @@ def tools(monkeypatch):
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_a_further_step_launches_no_more_than(function, options, library, own):
-    from bench_launches import further_step
+    from studies.common.launches import further_step
 
     step = further_step(function, A, steps=3, **options)
     # No step goes without its products, two or more: the counter sees the code.
@@ -55,7 +52,7 @@ def test_a_further_step_launches_no_more_than(function, options, library, own):
     + [("inv_sqrtm", "adaptive")],
 )
 def test_a_further_step_compiles_no_further_kernel(name, rule):
-    from bench_launches import launches
+    from studies.common.launches import launches
 
     options = {} if rule is None else {"rule": rule}
     three, four = (launches(partial(FUNCTIONS[name], steps=n, **options), A) for n in (3, 4))
@@ -65,7 +62,7 @@ def test_a_further_step_compiles_no_further_kernel(name, rule):
 
 def test_the_counter_tells_kernels_apart():
     """A product, reductions and a scan: one call of a library, and kernels of its own."""
-    from bench_launches import Launches, launches
+    from studies.common.launches import Launches, launches
 
     def run(A):
         B = A @ A

@@ -151,9 +151,8 @@ def test_other_names_are_no_attributes():
         prism_compile.optimizers  # noqa: B018
 
 
-def test_the_stub_is_what_the_signatures_make_it(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    from stub_main import FILE, stub
+def test_the_stub_is_what_the_signatures_make_it():
+    from studies.stub.__main__ import FILE, stub
 
     assert FILE.read_text() == stub(), "run tools/stub"
 

@@ -1,8 +1,6 @@
 """Profiles: every function, phase and step is named, and the names cost nothing."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,16 +22,6 @@ def fresh_dynamo():
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
-
-
-@pytest.fixture
-def tools(monkeypatch):
-    """The folder of the commands, importable."""
-    folder = Path(__file__).resolve().parent.parent / "tools"
-    monkeypatch.syspath_prepend(str(folder))
-    yield folder
-    for name in ("profile_main", "profile_trace", "profile_count"):
-        sys.modules.pop(name, None)
 
 
 class Module(torch.nn.Module):
@@ -134,8 +122,8 @@ def test_labels_do_not_disturb_transforms():
 
 
 @EACH
-def test_counted_work_agrees_with_the_flop_counter(name, tools):
-    from profile_count import work_of
+def test_counted_work_agrees_with_the_flop_counter(name):
+    from studies.profile.count import work_of
 
     A = sample(name)
     with FlopCounterMode(display=False) as counter:
@@ -144,8 +132,8 @@ def test_counted_work_agrees_with_the_flop_counter(name, tools):
     assert work.product_flops + work.skinny_flops == counter.get_total_flops()
 
 
-def test_work_of_a_step_is_the_documented_cost(tools):
-    from profile_count import work_per_step
+def test_work_of_a_step_is_the_documented_cost():
+    from studies.profile.count import work_per_step
 
     m, n = 48, 32
     A = torch.randn(m, n, generator=torch.Generator().manual_seed(0))
@@ -154,9 +142,11 @@ def test_work_of_a_step_is_the_documented_cost(tools):
     assert step.product_flops == 4 * m * n**2 + 2 * n**3
 
 
-def test_the_command_prints_phases_and_writes_traces(tools, tmp_path, capsys):
-    import profile_main
+def test_the_command_prints_phases_and_writes_traces(tmp_path, monkeypatch, capsys):
+    from studies.common import results
+    from studies.profile import __main__ as profile_main
 
+    monkeypatch.setattr(results, "OUT", tmp_path)
     path = tmp_path / "out" / "trace.json"
     profile_main.main(f"polar --shape 24 16 --steps 3 --repeats 1 --trace {path}".split())
     output = capsys.readouterr().out
@@ -169,8 +159,8 @@ def test_the_command_prints_phases_and_writes_traces(tools, tmp_path, capsys):
         assert any("step 2" in name for name in names)
 
 
-def test_compiled_kernels_are_labelled_with_phase_and_step(tools):
-    from profile_trace import compile_labelled, compiled_pieces, record
+def test_compiled_kernels_are_labelled_with_phase_and_step():
+    from studies.profile.trace import compile_labelled, compiled_pieces, record
 
     A = sample("sqrtm_pair")
     compiled = compile_labelled(pc.sqrtm_pair, A, steps=3)

@@ -1,4 +1,4 @@
-"""Every Python snippet of the README runs, in order, in one namespace."""
+"""The README: its Python snippets run, in order, in one namespace; its tables and quotes are true."""
 
 import re
 import textwrap
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+RESULTS = re.compile(r"tools/studies/\w+/results(?:-[\w-]+)?\.txt")
 
 
 def test_snippets_run(tmp_path, monkeypatch):
@@ -57,3 +59,76 @@ def test_the_table_of_newton_steps_is_what_steps_for_says():
         # The fewest that need no polynomial.
         assert steps(condition, int(alone)) == int(alone)
         assert steps(condition, int(alone) - 1) >= int(alone)
+
+
+def quotes(text: str) -> list[tuple[str, list[str]]]:
+    """The results file that the paragraph before a fenced block names last, and the block's lines."""
+    found: list[tuple[str, list[str]]] = []
+    above: list[str] = []
+    block: list[str] | None = None
+    ended = False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            if block is None:
+                block = []
+                continue
+            found += [(name, block) for name in RESULTS.findall(" ".join(above))[-1:]]
+            above, block = [], None
+        elif block is not None:
+            block.append(line)
+        elif line.strip():
+            above = [line] if ended else [*above, line]
+        ended = not line.strip()
+    return found
+
+
+def is_quoted(block: list[str], lines: list[str]) -> bool:
+    """Whether the block is a contiguous part."""
+    return any(lines[i : i + len(block)] == block for i in range(len(lines) - len(block) + 1))
+
+
+def test_quotes_are_what_the_studies_wrote():
+    found = quotes(README)
+    assert found
+    for name, block in found:
+        assert block, name
+        assert is_quoted(block, (ROOT / name).read_text().splitlines()), f"{name} has not:\n" + "\n".join(
+            block
+        )
+
+
+def test_a_quote_is_told_from_what_is_none():
+    text = """
+Of `tools/studies/demo/results.txt`,
+two lines:
+
+```
+a  1
+b  2
+```
+
+```
+no quote
+```
+
+Nor is this, though `tools/studies/demo/results.txt` was named above.
+
+It is of another paragraph.
+```
+x
+```
+- `tools/studies/spectra/results-limit.txt`
+  ```text
+c
+  ```
+"""
+    assert quotes(text) == [
+        ("tools/studies/demo/results.txt", ["a  1", "b  2"]),
+        ("tools/studies/spectra/results-limit.txt", ["c"]),
+    ]
+    lines = ["head", "a  1", "b  2", "c  3"]
+    assert is_quoted(["a  1", "b  2"], lines)
+    assert is_quoted(["c  3"], lines)
+    assert not is_quoted(["a  1", "c  3"], lines)
+    assert not is_quoted(["a  1", "b  3"], lines)
+    assert not is_quoted(["c  3", "d"], lines)

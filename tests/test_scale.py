@@ -2,7 +2,6 @@
 
 from functools import partial
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,14 +11,8 @@ import torch.distributed as dist
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 
 
-@pytest.fixture(autouse=True)
-def tools(monkeypatch):
-    """The folder of the commands, importable."""
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "tools"))
-
-
 def test_two_processes_do_what_the_model_says(capsys):
-    from scale_main import compare
+    from studies.scale.agreement import compare
 
     assert compare([2])
     rows = [row for row in capsys.readouterr().out.splitlines() if "%" in row]
@@ -30,22 +23,22 @@ def test_two_processes_do_what_the_model_says(capsys):
 @pytest.mark.parametrize(("key", "allowed"), [("sent", 0.01), ("flops", 0.05)])
 def test_a_model_that_is_off_is_found_out(key, allowed, monkeypatch):
     """Numbers of one process of two that differ from the model's by less and by more than is allowed."""
-    import scale_main
-    from scale_lists import LISTS, SCHEMES
-    from scale_model import work_of
+    from studies.scale import agreement
+    from studies.scale.lists import LISTS, SCHEMES
+    from studies.scale.model import work_of
 
     def measured(world, name, steps, options, factor=1.0):
         found = [{}, {}]
         for scheme in SCHEMES:
-            _, work = work_of(scheme, LISTS[name], scheme.grid(world, scale_main.SHARDS), options)
+            _, work = work_of(scheme, LISTS[name], scheme.grid(world, agreement.SHARDS), options)
             for rank, process in enumerate(found):
                 process[scheme.name] = {"sent": work.sent.flat[rank], "flops": work.flops.flat[rank]}
         found[1]["Muon, FSDP2"][key] *= factor
         return found
 
     for factor, agree in ((1 + 0.9 * allowed, True), (1 + 1.1 * allowed, False)):
-        monkeypatch.setattr(scale_main, "measured", partial(measured, factor=factor))
-        assert scale_main.compare([2]) == agree
+        monkeypatch.setattr(agreement, "measured", partial(measured, factor=factor))
+        assert agreement.compare([2]) == agree
 
 
 class FakeLayout:
@@ -97,8 +90,8 @@ def sent_by_exchange(plan, grid, place, monkeypatch) -> int:
 )
 def test_a_grid_sends_what_the_model_says(grid, made_even, monkeypatch):
     """More processes than may be run here: each of them in turn, its collectives replaced."""
-    from scale_lists import LISTS
-    from scale_model import muon_work
+    from studies.scale.lists import LISTS
+    from studies.scale.model import muon_work
 
     plan, work = muon_work(LISTS["small"], grid)
     found = [sent_by_exchange(plan, grid, place, monkeypatch) for place in np.ndindex(*grid)]
@@ -109,9 +102,9 @@ def test_a_grid_sends_what_the_model_says(grid, made_even, monkeypatch):
 
 def test_more_processes_than_matrices_idle():
     """Two matrices `[8, 8]` among four replicas, of which two send half of theirs before all gather."""
-    from scale_lists import SCHEMES
-    from scale_model import muon_work
-    from scale_verdict import Machine, scaling
+    from studies.scale.lists import SCHEMES
+    from studies.scale.model import muon_work
+    from studies.scale.verdict import Machine, scaling
 
     _, work = muon_work([(8, 8), (8, 8)], (4, 1))
     size = 8 * 8 * 2

@@ -1,18 +1,10 @@
 """tools/spectra: matrices have the spectra they claim, CANS its coefficients; the table and the command."""
 
-from pathlib import Path
-
 import numpy
 import pytest
 import torch
 
 from prism_compile._rules import RULES
-
-
-@pytest.fixture(autouse=True)
-def tools(monkeypatch):
-    """The folder of the commands, importable."""
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "tools"))
 
 
 def evaluated(quintics, x):
@@ -22,7 +14,7 @@ def evaluated(quintics, x):
 
 
 def test_matrices_have_the_spectra_they_claim():
-    from spectra_suite import SPECTRA, suite
+    from studies.spectra.suite import SPECTRA, suite
 
     n = 40
     matrices = suite(n, seed=3, training_steps=0)
@@ -56,7 +48,7 @@ def test_matrices_have_the_spectra_they_claim():
 
 @pytest.mark.parametrize("lower", [1e-4, 0.03, 0.5])
 def test_a_minimax_quintic_alternates(lower):
-    from spectra_peers import minimax_quintic
+    from studies.common.cans import minimax_quintic
 
     quintic, deviation = minimax_quintic(lower, 1.0)
     x = numpy.linspace(lower, 1.0, 200_001)
@@ -69,7 +61,7 @@ def test_a_minimax_quintic_alternates(lower):
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 8])
 def test_cans_ends_at_its_deviation(steps):
-    from spectra_peers import cans_quintics
+    from studies.common.cans import cans_quintics
 
     quintics, lower = cans_quintics(steps, delta=0.3, margin=1.0)
     assert len(quintics) == steps
@@ -82,7 +74,7 @@ def test_cans_ends_at_its_deviation(steps):
 
 def test_cushioned_quintics_are_the_published_polar_express():
     """Its published procedure: best on [max(l, 0.024 u), u], recentred for [l, u]; l = 1e-3, u = 1."""
-    from spectra_peers import minimax_quintic
+    from studies.common.cans import minimax_quintic
 
     lower, upper, cushion, safety = 1e-3, 1.0, 0.02407327424182761, 1.01
     for row in RULES["polar_express"].table[:7]:
@@ -96,7 +88,7 @@ def test_cushioned_quintics_are_the_published_polar_express():
 
 
 def test_cans_applies_its_polynomials():
-    from spectra_peers import cans, cans_quintics
+    from studies.common.cans import cans, cans_quintics
 
     A = torch.randn(2, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     W, sigma, Vh = torch.linalg.svd(A, full_matrices=False)
@@ -107,8 +99,8 @@ def test_cans_applies_its_polynomials():
 
 
 def test_the_table_marks_the_best_and_the_bar_lists_misses():
-    from spectra_main import misses, steps_table
-    from spectra_measure import Figure
+    from studies.spectra.measure import Figure
+    from studies.spectra.tables import misses, steps_table
 
     errors = {"prism": (0.104, 0.5), "polar_express": (0.1, 0.6), "CANS": (0.3, 0.4), "taylor": (0.01, 0.7)}
     results = {
@@ -127,7 +119,7 @@ def test_the_table_marks_the_best_and_the_bar_lists_misses():
 
 @pytest.mark.parametrize("function", ["signm", "sqrtm", "inv_sqrtm"])
 def test_errors_of_other_functions_vanish_with_steps(one_thread, function):
-    from spectra_measure import rule_errors
+    from studies.spectra.measure import rule_errors
 
     errors = rule_errors("taylor", steps=[3, 16], n=16, function=function, training_steps=0)
     assert errors[3]["half at 0.1"] > 1e-2
@@ -137,9 +129,10 @@ def test_errors_of_other_functions_vanish_with_steps(one_thread, function):
 
 def test_the_command_runs(one_thread, monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="the extra `demo` is not installed")
-    import spectra_main
+    from studies.common import results
+    from studies.spectra import __main__ as spectra_main
 
-    monkeypatch.setattr(spectra_main, "_OUT", tmp_path)
+    monkeypatch.setattr(results, "OUT", tmp_path)
     spectra_main.main(["--n", "12", "--k", "2", "3", "--training-steps", "1", "--rule", "prism"])
     printed = capsys.readouterr().out
     assert "K = 3 steps" in printed
@@ -154,7 +147,7 @@ def spectrum(n: int) -> torch.Tensor:
 
 
 def test_the_limit_of_one_step_is_linear_least_squares(one_thread):
-    from spectra_limit import limit
+    from studies.spectra.limit import limit
 
     for values in (spectrum(24), 7 * spectrum(24), torch.linspace(1, 0.5, 9, dtype=torch.float64)):
         x = values.numpy() / values.numpy().max()
@@ -165,9 +158,9 @@ def test_the_limit_of_one_step_is_linear_least_squares(one_thread):
 
 
 def test_no_rule_is_below_the_limit(one_thread):
-    from demo_measure import orthogonality_error
-    from spectra_limit import limit
-    from spectra_measure import methods
+    from studies.common.oracles import orthogonality_error
+    from studies.spectra.limit import limit
+    from studies.spectra.measure import methods
 
     values = spectrum(24)
     least = limit(values, 2, copies=1, rounds=1)
@@ -178,9 +171,8 @@ def test_no_rule_is_below_the_limit(one_thread):
 
 @pytest.mark.parametrize("rule", ["adaptive", "prism", "polar_express"])
 def test_the_search_starts_at_what_a_rule_does(rule):
-    from spectra_limit import chosen_quintics
-
     from prism_compile import polar
+    from studies.spectra.limit import chosen_quintics
 
     values = spectrum(24)
     # A sketch of as many rows as columns is still random: only Polar Express is the same to rounding.
@@ -191,7 +183,7 @@ def test_the_search_starts_at_what_a_rule_does(rule):
 
 
 def test_the_jacobian_of_a_composition(one_thread):
-    from spectra_limit import composed
+    from studies.spectra.limit import composed
 
     generator = torch.Generator().manual_seed(0)
     coefficients = torch.randn(2, 9, dtype=torch.float64, generator=generator)
@@ -201,11 +193,13 @@ def test_the_jacobian_of_a_composition(one_thread):
     torch.testing.assert_close(jacobian, exact.movedim(1, 0))
 
 
-def test_the_command_prints_the_limit_alone(one_thread, monkeypatch, capsys):
-    import spectra_limit
-    import spectra_main
+def test_the_command_prints_the_limit_alone(one_thread, monkeypatch, tmp_path, capsys):
+    from studies.common import results
+    from studies.spectra import __main__ as spectra_main
+    from studies.spectra import limit_table
 
-    monkeypatch.setattr(spectra_limit, "limit", lambda values, steps: 0.25)
+    monkeypatch.setattr(results, "OUT", tmp_path)
+    monkeypatch.setattr(limit_table, "limit", lambda values, steps: 0.25)
     spectra_main.main(["--limit", "--n", "12", "--k", "2"])
     printed = capsys.readouterr().out
     assert "K = 2 steps" in printed

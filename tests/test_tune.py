@@ -1,7 +1,5 @@
 """tools/tune: what it tunes on, what it minimises, and the file that it writes."""
 
-from pathlib import Path
-
 import numpy
 import pytest
 import torch
@@ -9,17 +7,12 @@ import torch
 from prism_compile._rules import RULES
 from prism_compile._rules.adaptive.fitted import FITTED
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 POLAR = ("hidden", "short")
 
 
-@pytest.fixture(autouse=True)
-def tools(monkeypatch, one_thread):
-    """The folder of the commands, importable."""
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "tools"))
-
-
 def test_training_spectra_fall_from_one_and_are_the_same_again():
-    from tune_spectra import FAMILIES, training_spectra
+    from studies.tune.spectra import FAMILIES, training_spectra
 
     spectra = training_spectra(members=3, n=20, seed=1)
     assert spectra.shape == (3 * len(FAMILIES), 20)
@@ -34,8 +27,8 @@ def test_training_spectra_fall_from_one_and_are_the_same_again():
 
 
 def test_no_training_spectrum_is_a_reported_one():
-    from spectra_suite import suite
-    from tune_spectra import low_rank_spectra, training_spectra
+    from studies.spectra.suite import suite
+    from studies.tune.spectra import low_rank_spectra, training_spectra
 
     n = 64
     drawn = [training_spectra(4, n, seed=0), low_rank_spectra(16, n, seed=0)[0]]
@@ -47,7 +40,7 @@ def test_no_training_spectrum_is_a_reported_one():
 
 
 def test_low_rank_spectra_have_their_rank_and_condition():
-    from tune_spectra import CONDITION, low_rank_spectra
+    from studies.tune.spectra import CONDITION, low_rank_spectra
 
     spectra, ranks = low_rank_spectra(40, 24, seed=3)
     assert ((spectra > 0).sum(-1) == ranks).all()
@@ -59,21 +52,20 @@ def test_low_rank_spectra_have_their_rank_and_condition():
 
 
 def test_eigenvalues_have_their_conditions():
-    from tune_spectra import FAMILIES, dressed, positive_spectra
+    from studies.tune.spectra import FAMILIES, matrices, positive_spectra
 
     spectra, conditions = positive_spectra(3, 24, seed=3)
     assert conditions.shape == (3 * len(FAMILIES),)
     assert set(conditions) == {1e1, 1e2, 1e3, 1e4, 1e5, 1e6}
     numpy.testing.assert_allclose(spectra[:, 0] / spectra[:, -1], conditions, rtol=1e-12)
-    A, left, right = dressed(spectra, symmetric=True, seed=0)
+    A, left, right = matrices(spectra, symmetric=True, seed=0)
     assert left is right
     numpy.testing.assert_allclose(numpy.linalg.eigvalsh(A)[:, ::-1], spectra, atol=1e-13)
 
 
 def test_errors_are_those_of_the_library():
-    from tune_objective import PolarObjective
-
     import prism_compile as pc
+    from studies.tune.objective import PolarObjective
 
     objective = PolarObjective(members=1, low_rank=6, n=16)
     U = pc.polar(objective.A, steps=5, rule="prism", form="direct")
@@ -84,9 +76,8 @@ def test_errors_are_those_of_the_library():
 
 
 def test_the_polar_objective_sees_numbers_that_are_far_off():
-    from tune_objective import PolarObjective
-
     from prism_compile._rules.adaptive import rule
+    from studies.tune.objective import PolarObjective
 
     kept = rule.scores
     objective = PolarObjective(members=2, low_rank=16, n=32)
@@ -102,7 +93,7 @@ def test_the_polar_objective_sees_numbers_that_are_far_off():
 
 
 def test_the_root_objective_sees_numbers_that_are_far_off():
-    from tune_objective import RootObjective
+    from studies.tune.objective import RootObjective
 
     objective = RootObjective(members=1, n=24)
     value = objective(FITTED)
@@ -113,7 +104,7 @@ def test_the_root_objective_sees_numbers_that_are_far_off():
 
 
 def test_the_written_file_has_the_numbers():
-    from tune_main import FILE, file_text
+    from studies.tune.__main__ import FILE, file_text
 
     fitted = FITTED._replace(hidden=1.23e-05, slope=125.0)
     text = file_text(fitted, "tools/tune --iterations 3")
@@ -127,7 +118,7 @@ def test_the_written_file_has_the_numbers():
 
 
 def test_differences_are_told():
-    from tune_main import differences
+    from studies.tune.__main__ import differences
 
     assert differences(FITTED, FITTED) == []
     (line,) = differences(FITTED._replace(short=2 * FITTED.short), FITTED)
@@ -136,7 +127,7 @@ def test_differences_are_told():
 
 def test_a_search_finds_a_minimum():
     pytest.importorskip("cma", reason="the extra `tune` is not installed")
-    from tune_main import START, rounded, search
+    from studies.tune.__main__ import START, rounded, search
 
     def objective(fitted):
         return abs(numpy.log10(fitted.focus / 0.3)) + abs(numpy.log10(fitted.slope / 0.002))
@@ -151,8 +142,9 @@ def test_a_search_finds_a_minimum():
 
 def test_the_command_writes_and_checks(monkeypatch, tmp_path, capsys):
     pytest.importorskip("cma", reason="the extra `tune` is not installed")
-    import tune_main
-    from tune_objective import PolarObjective, RootObjective
+    from studies.common import results
+    from studies.tune import __main__ as tune_main
+    from studies.tune.objective import PolarObjective, RootObjective
 
     def small_polar(seed):
         return PolarObjective(members=1, low_rank=4, n=8, seed=seed)
@@ -160,6 +152,7 @@ def test_the_command_writes_and_checks(monkeypatch, tmp_path, capsys):
     def small_roots(seed):
         return RootObjective(members=1, n=8, seed=seed)
 
+    monkeypatch.setattr(results, "OUT", tmp_path)
     monkeypatch.setattr(tune_main, "FILE", tmp_path / "fitted.py")
     monkeypatch.setattr(tune_main, "PolarObjective", small_polar)
     monkeypatch.setattr(tune_main, "RootObjective", small_roots)

@@ -1,6 +1,6 @@
 # Sourced by the commands beside it: `prepare EXTRA...` makes an environment and installs the package with those
 # extras. It is .venv; where PYTHON=python3.13 is given, or torch=2.15.0 set before, one of its own:
-# .venv-python3.13-torch-2.15.0.
+# .venv-python3.13-torch-2.15.0. `study NAME ARGUMENT...` then runs tools/studies/NAME there.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 environment=.venv
 python=$environment/bin/python
@@ -38,4 +38,10 @@ install() {
         { grep -v '^torch==' tools/constraints.txt; echo "torch==$torch"; } > "$constraints"
     fi
     "$python" -m pip install --quiet --disable-pip-version-check --constraint "$constraints" "$@"
+}
+
+study() {
+    # The profiler's own start and stop messages.
+    export KINETO_LOG_LEVEL=${KINETO_LOG_LEVEL:-99}
+    PYTHONPATH="tools${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m "studies.$1" "${@:2}"
 }

@@ -1,0 +1,1 @@
+"""Tests of the studies behind the commands of `tools/`."""

@@ -1,0 +1,1 @@
+"""Times of the library, its peers and its matrix products."""

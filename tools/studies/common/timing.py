@@ -1,0 +1,110 @@
+"""Timing calls in turns.
+
+`torch.utils.benchmark.Timer` measures one call at a time, and runs it twice before each measurement: a slow
+spell of the machine falls on one method. Here rounds of all methods share it.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from statistics import median, quantiles
+from time import perf_counter, thread_time
+
+import torch
+
+_LEAST_ROUNDS, _MOST_ROUNDS = 3, 300
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Order statistics of a sample."""
+
+    low: float
+    lower: float
+    median: float
+    upper: float
+    high: float
+
+    @classmethod
+    def of(cls, sample: list[float]) -> "Spread":
+        """The extremes, quartiles and median."""
+        lower, _, upper = quantiles(sample, n=4, method="inclusive")
+        return cls(min(sample), lower, median(sample), upper, max(sample))
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.median:{spec}} ({self.lower:{spec}}-{self.upper:{spec}})"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Rounds go on until each method has run for `seconds` on average, but for no fewer than `rounds`."""
+
+    seconds: float = 0.6
+    rounds: int = 5
+    patience: float = 15.0
+
+    @classmethod
+    def of_rounds(cls, rounds: int) -> "Budget":
+        """So many, however long they take."""
+        return cls(0.0, rounds, inf)
+
+
+def now() -> float:
+    """Seconds; with one thread those of its processor, of which a busy machine takes less."""
+    return thread_time() if torch.get_num_threads() == 1 else perf_counter()
+
+
+class Clock:
+    """Seconds that a call takes on a device."""
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        self.device = torch.device(device)
+        self.cuda = self.device.type == "cuda"
+
+    def __call__(self, run: Callable[[], object]) -> float:
+        if not self.cuda:
+            start = now()
+            run()
+            return now() - start
+        # A graph's outputs may be overwritten only once a new iteration is declared.
+        torch.compiler.cudagraph_mark_step_begin()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize(self.device)
+        start.record()
+        run()
+        end.record()
+        torch.cuda.synchronize(self.device)
+        return start.elapsed_time(end) / 1e3
+
+
+def time_in_turns(runs: dict, clock: Clock, budget: Budget) -> dict[object, list[float]]:
+    """Seconds of each run, a list over rounds; every round takes all of them in a fresh random order."""
+    for run in runs.values():
+        # CUDA graphs are captured in the second and third run.
+        for _ in range(3 if clock.cuda else 1):
+            clock(run)
+    shuffle = random.Random(0).shuffle
+    times = {name: [] for name in runs}
+    began = perf_counter()
+    for done in range(_MOST_ROUNDS):
+        elapsed = perf_counter() - began
+        enough = budget.rounds if elapsed < budget.patience else _LEAST_ROUNDS
+        if done >= enough and elapsed >= budget.seconds * len(runs):
+            break
+        order = list(runs)
+        shuffle(order)
+        for name in order:
+            times[name].append(clock(runs[name]))
+    return times
+
+
+def ratio(times: dict, numerator: object, denominator: object) -> Spread:
+    """The ratio of two runs, round by round, so that a slow spell of the machine cancels."""
+    return Spread.of([a / b for a, b in zip(times[numerator], times[denominator])])
+
+
+def median_ms(runs: dict, rounds: int, clock: Clock | None = None) -> dict[object, float]:
+    """Median milliseconds of each of some runs, taken in turns."""
+    times = time_in_turns(runs, clock or Clock(), Budget.of_rounds(rounds))
+    return {name: 1e3 * median(taken) for name, taken in times.items()}

@@ -1,0 +1,1 @@
+"""What processes that share the solves send and compute, measured and modelled."""

@@ -1,0 +1,1 @@
+"""Errors of the rules on many spectra, and the least that any quintics reach."""

@@ -1,0 +1,1 @@
+"""A text model trained by AdamW, Muon and Shampoo, each with several solvers."""

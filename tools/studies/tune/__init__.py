@@ -1,0 +1,1 @@
+"""The fitted numbers of the rule "adaptive"."""
