@@ -74,7 +74,7 @@ def _polar_flops(tall: Shape, settings: Settings, dtype: torch.dtype) -> int:
 
 @cache
 def _root_flops(n: int, p: int, eps: float, steps: int | None) -> int:
-    steps = steps or steps_for_factor(n, p, eps, torch.float32)
+    steps = steps or steps_for_factor(p, eps, torch.float32)
 
     def empty(n: int) -> Tensor:
         return torch.empty(1, n, n, device="meta")
