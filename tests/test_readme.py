@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -83,8 +84,16 @@ def quotes(text: str) -> list[tuple[str, list[str]]]:
 
 
 def is_quoted(block: list[str], lines: list[str]) -> bool:
-    """Whether the block is a contiguous part."""
-    return any(lines[i : i + len(block)] == block for i in range(len(lines) - len(block) + 1))
+    """Whether the block's parts, between lines of "…", are contiguous and one after another."""
+    start = 0
+    for dots, part in groupby(block, lambda line: line == "…"):
+        own = list(part)
+        if not dots:
+            places = [i for i in range(start, len(lines)) if lines[i : i + len(own)] == own]
+            if not places:
+                return False
+            start = places[0] + len(own)
+    return True
 
 
 def test_quotes_are_what_the_studies_wrote():
@@ -129,6 +138,8 @@ c
     lines = ["head", "a  1", "b  2", "c  3"]
     assert is_quoted(["a  1", "b  2"], lines)
     assert is_quoted(["c  3"], lines)
+    assert is_quoted(["a  1", "…", "c  3"], lines)
+    assert not is_quoted(["c  3", "…", "a  1"], lines)
     assert not is_quoted(["a  1", "c  3"], lines)
     assert not is_quoted(["a  1", "b  3"], lines)
     assert not is_quoted(["c  3", "d"], lines)
