@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from prism_compile.optim import Shampoo
 
-from ..matrices import gaussian
+from ..matrices import F64, gaussian
 from .shampoo_model import assert_parameters_close, backward, optimizer_for, small_model, train
 
 
@@ -92,16 +92,25 @@ def test_inductor_follows_eager():
     torch.testing.assert_close(*weights, rtol=0, atol=1e-10)
 
 
-def test_a_callers_compile_leaves_the_step_as_it_is():
-    model, eager = small_model(), small_model()
-    optimizer = optimizer_for(model)
-    compiled = torch.compile(optimizer.step, backend="eager")
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        for _ in range(4):
-            backward(model)
-            compiled()
-    train(eager, optimizer_for(eager), 4)
-    assert_parameters_close(model, eager, 0)
+def test_a_callers_graph_takes_the_step_in():
+    model, eager = small_model(F64), small_model(F64)
+    options = {"precondition_frequency": 3, "max_preconditioner_dim": 10}
+    optimizer, other = optimizer_for(model, compile=True, **options), optimizer_for(eager, **options)
+    counter = CompileCounter()
+
+    def step(optimizer):
+        optimizer.step()
+
+    compiled = torch.compile(step, backend=counter, fullgraph=True)
+    for number in range(9):
+        for own in (optimizer, other):
+            own.param_groups[0]["lr"] = 1e-2 / (1 + number)
+        backward(model)
+        compiled(optimizer)
+        train(eager, other, 1)
+    # That in which the state is made, that without and that with new roots.
+    assert counter.frame_count == 3
+    assert_parameters_close(model, eager, 1e-12)
 
 
 def test_equal_sizes_are_one_batch():

@@ -12,7 +12,7 @@ from .._shared.directions import Direction, Job, SharedSolver, Subject, subject_
 from .._shared.layout import aligned, at_hand, local, shard_of
 from .._shared.optimizer import MatrixOptimizer
 from .._shared.settings import Settings, settings_of
-from .settings import OWN_OPTIONS, adjusted_rate, check_group, resolve_rule
+from .settings import OWN_OPTIONS, check_group, rate_factor, resolve_rule
 
 
 class Muon(MatrixOptimizer):
@@ -57,6 +57,10 @@ class Muon(MatrixOptimizer):
             one dimension. Each solves a share of the matrices, balanced by the cost of their products, and an
             all-gather brings the polar factors together. None: each solves them all. Its processes must have
             gradients for the same parameters.
+
+    A compiled train step of the caller's takes `step` into its graph, where the optimizer is an argument or a
+    closure's variable (of a global Dynamo makes constants) and no other process takes part: one graph for the
+    first step and one for the others, whatever their rate.
 
     All options from `lr` to `heads` may differ by param group. `state_dict` has the layout of torch's, whose
     checkpoints load: options that they lack stay as they are, but for a rule that is "jordan" or a table,
@@ -159,18 +163,29 @@ class Muon(MatrixOptimizer):
             self._subjects[key] = subject_of(param, self._layout(param), *key[1:])
         return self._subjects[key]
 
+    def _share_out(self) -> None:
+        self._solve.share_out(
+            [
+                self._subject(group, param)
+                for group in self.param_groups
+                for param in group["params"]
+                if param.numel()
+            ]
+        )
+
     def _step(self) -> None:
         # Refuse before anything is changed.
         stepping = [(group, set(self._with_gradient(group))) for group in self.param_groups]
-        subjects: list[Subject] = []
         jobs: list[Job] = []
+        number = 0
         for group, active in stepping:
             settings = settings_of(group, "ns_steps")
             for param in filter(Tensor.numel, group["params"]):
                 if param in active:
-                    jobs.append(self._job(len(subjects), settings, group, param))
-                subjects.append(self._subject(group, param))
-        self._solve.share_out(subjects)
+                    jobs.append(self._job(number, settings, group, param))
+                number += 1
+        # Options may have been changed by hand.
+        self._share_out()
         self._solve(jobs)
 
     def _job(self, number: int, settings: Settings, group: dict[str, Any], param: Tensor) -> Job:
@@ -189,12 +204,19 @@ class Muon(MatrixOptimizer):
         else:
             direction = Direction(local(buffer))
         matrices = self._subject(group, param).matrices
-        lr = group["lr"].item() if isinstance(group["lr"], Tensor) else group["lr"]
-        step = adjusted_rate(lr, group["adjust_lr_fn"], matrices.m, matrices.n)
+        lr = group["lr"]
+        if isinstance(lr, Tensor) and not torch.compiler.is_compiling():
+            lr = lr.item()
+        step = lr * rate_factor(group["adjust_lr_fn"], matrices.m, matrices.n)
         decay = 1 - lr * group["weight_decay"]
 
         def apply(orthogonal: Tensor) -> None:
             shard = shard_of(orthogonal.reshape(direction.end.shape), param, layout)
-            local(param).mul_(decay).add_(shard, alpha=-step)
+            target = local(param).mul_(decay)
+            if torch.compiler.is_compiling():
+                # Of alpha's value a caller's graph would make a guard.
+                target.sub_(shard * step)
+            else:
+                target.add_(shard, alpha=-step)
 
         return Job(number, settings, direction, apply)

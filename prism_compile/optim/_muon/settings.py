@@ -48,8 +48,7 @@ def resolve_rule(group: dict[str, Any]) -> None:
     group["rule"], group["ns_coefficients"] = rule, row
 
 
-def adjusted_rate(lr: float, adjust_lr_fn: str | None, m: int, n: int) -> float:
-    """The step size for a matrix `[m, n]`, as torch.optim.Muon's `adjust_lr_fn` has it."""
-    if adjust_lr_fn == "match_rms_adamw":
-        return float(lr * 0.2 * max(m, n) ** 0.5)
-    return float(lr * max(1.0, m / n) ** 0.5)
+def rate_factor(adjust_lr_fn: str | None, m: int, n: int) -> float:
+    """The step size for a matrix `[m, n]` over the rate, as torch.optim.Muon's `adjust_lr_fn` has it."""
+    factor: float = 0.2 * max(m, n) ** 0.5 if adjust_lr_fn == "match_rms_adamw" else max(1.0, m / n) ** 0.5
+    return factor

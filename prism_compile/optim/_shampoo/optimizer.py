@@ -1,7 +1,6 @@
 """Shampoo, its inverse roots by PRISM."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -70,6 +69,10 @@ class Shampoo(MatrixOptimizer):
 
     `state_dict` has what this process keeps, each block under a name of its own ("left.3"): it is saved and
     loaded, by any number of processes, through `torch.distributed.checkpoint`.
+
+    A compiled train step of the caller's takes `step` into its graph, where the optimizer is an argument or a
+    closure's variable (of a global Dynamo makes constants) and no other process takes part: three graphs, for
+    the first step and for those with and without new roots.
 
     Raises:
         TypeError, ValueError: naming the argument, what it was and what is allowed; also for parameters that
@@ -184,15 +187,20 @@ class Shampoo(MatrixOptimizer):
 
     def _step(self) -> None:
         # Refuse before anything is changed.
-        stepping = [(group, active) for group in self.param_groups if (active := self._with_gradient(group))]
-        self._share_out()
-        with ExitStack() as stack:
-            devices = {weight.device.type: weight for _, active in stepping for weight in active}
-            for weight in devices.values():
-                stack.enter_context(without_autocast(weight))
-            self._step_groups(stepping)
+        every = [(group, self._with_gradient(group)) for group in self.param_groups]
+        stepping = [(group, active) for group, active in every if active]
+        devices = {weight.device.type: weight for _, active in stepping for weight in active}
+        self._without_autocast(stepping, list(devices.values()))
         for group, _ in stepping:
             group["count"] += 1
+
+    def _without_autocast(self, stepping: list[tuple[Group, list[Tensor]]], devices: list[Tensor]) -> None:
+        """Step the groups, with autocast off on the device of each of these weights."""
+        if not devices:
+            self._step_groups(stepping)
+            return
+        with without_autocast(devices[0]):
+            self._without_autocast(stepping, devices[1:])
 
     def _step_groups(self, stepping: list[tuple[Group, list[Tensor]]]) -> None:
         due = [group for group, active in stepping if self._is_due(group, active)]
@@ -214,7 +222,9 @@ class Shampoo(MatrixOptimizer):
         states = [(group, self.state[w]) for group in due for w in group["params"] if w in self.state]
         if states:
             # With `shard_state` a process has the factors that it solves for.
-            refresh_roots(self._inverse_roots, states, None if self._shard_state else self._process_group)
+            # A caller's graph takes the solve in.
+            solve = inverse_roots if torch.compiler.is_compiling() else self._inverse_roots
+            refresh_roots(solve, states, None if self._shard_state else self._process_group)
         for weight, part in vectors:
             _apply(part.group, weight, part.plain(part.mean()))
         for own in rounds.values():

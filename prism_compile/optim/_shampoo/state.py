@@ -37,7 +37,8 @@ def corrections_of(group: Group, state: dict[str, Any], kept: torch.dtype) -> tu
 
 def has_started(group: Group) -> bool:
     """Whether a group's steps are preconditioned by now."""
-    return bool(group["count"] >= group["start_step"])
+    started: bool = group["count"] >= group["start_step"]
+    return started
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ class BatchSolver:
         The number of matrices varies where gradients are missing now and then; zero matrices fill the
         batch, lest there be a graph for each number.
         """
-        if self._options is None:
+        # A caller's graph takes the solve in.
+        if self._options is None or torch.compiler.is_compiling():
             return size, _solve
         graphs = self._compiled.setdefault(kind, {})
         fitting = [known for known in graphs if size <= known <= 2 * size]

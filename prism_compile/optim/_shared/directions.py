@@ -1,7 +1,6 @@
 """Directions of steps, orthogonalised together: in batches, and shared out over processes."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -66,25 +65,28 @@ class SharedSolver:
         self._members: list[tuple[Exchange, int]] = []
 
     def share_out(self, subjects: Sequence[Subject]) -> None:
-        """Make the subjects known, in the same order on every process."""
+        """Make subjects known, in the same order on every process; those known before keep their share."""
         known = tuple(subjects)
         if known == self._subjects:
             return
-        self._subjects, self._exchanges, self._members = known, {}, []
-        by_exchange: dict[Layout, list[int]] = {}
-        for i, subject in enumerate(known):
+        if known[: len(self._subjects)] != self._subjects:
+            self._subjects, self._exchanges, self._members = (), {}, []
+        new: dict[Layout, list[Subject]] = {}
+        first: dict[Layout, int] = {}
+        for subject in known[len(self._subjects) :]:
             groups = subject.layout._replace(dim=0, gathered=False)
-            by_exchange.setdefault(groups, []).append(i)
-        places: dict[int, tuple[Exchange, int]] = {}
-        for groups, numbers in by_exchange.items():
-            exchange = self._exchanges[groups] = Exchange(groups)
-            members = [
-                member_of(known[i].matrices, known[i].layout.dim, groups.sizes(), known[i].flatten)
-                for i in numbers
-            ]
-            exchange.plan.add(members)
-            places.update((i, (exchange, j)) for j, i in enumerate(numbers))
-        self._members = [places[i] for i in range(len(known))]
+            if groups not in self._exchanges:
+                self._exchanges[groups] = Exchange(groups)
+            exchange, own = self._exchanges[groups], new.setdefault(groups, [])
+            first.setdefault(groups, len(exchange.plan.members))
+            self._members.append((exchange, first[groups] + len(own)))
+            own.append(subject)
+        for groups, own in new.items():
+            sizes = groups.sizes()
+            self._exchanges[groups].plan.add(
+                [member_of(each.matrices, each.layout.dim, sizes, each.flatten) for each in own]
+            )
+        self._subjects = known
 
     def __call__(self, jobs: Iterable[Job]) -> None:
         """Solve the jobs, whose numbers are those of subjects, the same on every process."""
@@ -115,12 +117,12 @@ class _Round:
         self._travels = torch.empty(0, dtype=travels, device=device)
         self._returns = torch.empty(0, dtype=returns, device=device)
         self._results: dict[Unit, Tensor] = {}
+        self._shards: dict[int, Tensor] = {}
 
     def collect(self, sources: dict[Kind, list[tuple[Source, Callable[[Tensor], None]]]]) -> None:
         """Add the units that this process solves."""
         route = self.exchange.route(self.jobs)
-        # A member of several units is cut more than once.
-        for unit, whole in self.exchange.collect(route, cache(self._local), self._travels):
+        for unit, whole in self.exchange.collect(route, self._local, self._travels):
             job, matrices = self.jobs[unit.member]
             own = matrices.within(unit.box)
             kind = Kind(job.settings, own.tall, self._travels.dtype, self._travels.device)
@@ -128,7 +130,10 @@ class _Round:
             sources.setdefault(kind, []).append((source, self._taker(unit, own)))
 
     def _local(self, member: int) -> Tensor:
-        return self._in_form(member, self.jobs[member][0].direction.tensor())
+        # A member of several units is cut more than once.
+        if member not in self._shards:
+            self._shards[member] = self._in_form(member, self.jobs[member][0].direction.tensor())
+        return self._shards[member]
 
     def _in_form(self, member: int, tensor: Tensor) -> Tensor:
         """A shard in the form of its member."""

@@ -88,7 +88,7 @@ class Exchange:
                 yield unit, None
             else:
                 pieces = arrived.pop(unit, {})
-                if self.here.shard in self.plan.holders(unit):
+                if self.here.shard in unit.holders:
                     pieces[self.here.shard] = self.local_piece(local, unit)
                 yield unit, self._put_together(unit, pieces, like)
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class MatrixOptimizer(Optimizer):
     """An optimizer whose matrices are solved in batches by graphs of its own.
 
-    A subclass has `_check_group`, which refuses a param group and makes its numbers Python's, and `_step`.
+    A subclass has `_check_group`, which refuses a param group and makes its numbers Python's, `_share_out`
+    and `_step`.
     """
 
     def __init__(
@@ -30,10 +31,16 @@ class MatrixOptimizer(Optimizer):
     def _set_compile(self, compile: bool | dict[str, Any]) -> None:
         """Begin anew with graphs: they are neither copied nor pickled."""
         self._layouts: dict[Tensor, Layout] = {}
+        # Whether other processes take part; of the layouts themselves a trace would make guards.
+        self._is_shared = False
         self._compile_options = check_compile(compile)
         self._compile = compile
 
     def _check_group(self, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _share_out(self) -> None:
+        """Give the work of all param groups to processes, those that were known before as they were."""
         raise NotImplementedError
 
     def _step(self) -> None:
@@ -43,6 +50,7 @@ class MatrixOptimizer(Optimizer):
         """How a parameter lies over processes, which does not change."""
         if param not in self._layouts:
             self._layouts[param] = layout_of(param, self._process_group)
+            self._is_shared |= self._layouts[param] != Layout()
         return self._layouts[param]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -59,6 +67,7 @@ class MatrixOptimizer(Optimizer):
         if "_compile" in state:
             self._process_group = None
             self._set_compile(state["_compile"])
+        self._share_out()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, its options checked; see `torch.optim.Optimizer.add_param_group`."""
@@ -78,6 +87,7 @@ class MatrixOptimizer(Optimizer):
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
+        self._share_out()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -89,11 +99,13 @@ class MatrixOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._step_apart()
+        if self._is_shared and torch.compiler.is_compiling():
+            self._step_apart()
+        else:
+            self._step()
         return loss
 
-    # A caller's torch.compile would guard on counts and on which gradients are there, and trace all matrices
-    # anew; the solves are compiled as they are.
+    # Which gradients are there decides on the collectives.
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's
     def _step_apart(self) -> None:
         self._step()

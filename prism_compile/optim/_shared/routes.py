@@ -23,10 +23,10 @@ class Route:
         self.given: list[list[Unit]] = [[] for _ in range(plan.replicas)]
         self.parts: dict[int, list[Unit]] = {}
         for unit in self.units:
-            self._enter(unit, here, plan.holders(unit))
+            self._enter(unit, here)
 
-    def _enter(self, unit: Unit, here: Place, holders: range) -> None:
-        is_here = here.shard in holders
+    def _enter(self, unit: Unit, here: Place) -> None:
+        is_here = here.shard in unit.holders
         if is_here:
             self.given[unit.owner.replica].append(unit)
             self.parts.setdefault(unit.member, []).append(unit)
@@ -34,7 +34,7 @@ class Route:
             return
         self.moving = True
         if unit.owner == here:
-            for shard in holders:
+            for shard in unit.holders:
                 if shard != here.shard:
                     self.borrowed[shard].append(unit)
         elif is_here:

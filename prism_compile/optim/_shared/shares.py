@@ -32,12 +32,12 @@ class Member(NamedTuple):
     units: tuple[Box, ...]
     costs: tuple[int, ...]
 
-    def home(self, unit: Box) -> int | None:
-        """The shard that has all of a unit, if one has."""
+    def holders(self, unit: Box) -> range:
+        """The shards that hold a part of a unit."""
         low, high = unit[self.dim]
         # Spans are in order and the empty ones last.
-        shard = bisect_right(self.spans, low, key=itemgetter(0)) - 1
-        return shard if high <= self.spans[shard][1] else None
+        first = bisect_right(self.spans, low, key=itemgetter(0)) - 1
+        return range(first, bisect_left(self.spans, high, key=itemgetter(0)))
 
     def shard_box(self, shard: int) -> Box:
         """What a shard holds."""
@@ -45,13 +45,18 @@ class Member(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A unit of a plan: the numbers of its member and of its box there, its owner, whether all is there."""
+    """A unit of a plan: the numbers of its member and of its box there, its owner, and who holds parts."""
 
     member: int
     number: int
     box: Box
     owner: Place
-    is_local: bool
+    holders: range
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its owner's shard holds it whole."""
+        return len(self.holders) == 1 and self.holders[0] == self.owner.shard
 
 
 def cheapest_first(costs: Sequence[int], loads: list[int]) -> list[int]:
@@ -87,13 +92,23 @@ class Plan:
     def add(self, members: Sequence[Member]) -> list[list[Unit]]:
         """Share out the units of more members; returns those of each."""
         first = len(self.members)
+        self.members += members
+        holders = [[member.holders(box) for box in member.units] for member in members]
+        owners = self._owners(members, holders)
+        added = [
+            [Unit(first + i, j, box, owners[i, j], holders[i][j]) for j, box in enumerate(member.units)]
+            for i, member in enumerate(members)
+        ]
+        self.units += added
+        return added
+
+    def _owners(self, members: Sequence[Member], holders: list[list[range]]) -> dict[tuple[int, int], Place]:
+        """The owner of each unit, by the numbers of its member and its own."""
         free: list[tuple[int, int]] = []
         bound: dict[int, list[tuple[int, int]]] = {}
-        self.members += members
-        for i, member in enumerate(members):
-            for j, unit in enumerate(member.units):
-                home = member.home(unit)
-                (free if home is None else bound.setdefault(home, [])).append((i, j))
+        for i, own in enumerate(holders):
+            for j, shards in enumerate(own):
+                (bound.setdefault(shards[0], []) if len(shards) == 1 else free).append((i, j))
         owners: dict[tuple[int, int], Place] = {}
         # The bound first, for they leave less choice.
         for shard, keys in bound.items():
@@ -103,22 +118,7 @@ class Plan:
             owners.update((key, Place(replica, shard)) for key, replica in zip(keys, replicas))
         ranks = cheapest_first([members[i].costs[j] for i, j in free], self.loads)
         owners.update((key, Place(*divmod(rank, self.shards))) for key, rank in zip(free, ranks))
-        added = [
-            [
-                Unit(first + i, j, box, owner := owners[i, j], member.home(box) == owner.shard)
-                for j, box in enumerate(member.units)
-            ]
-            for i, member in enumerate(members)
-        ]
-        self.units += added
-        return added
-
-    def holders(self, unit: Unit) -> range:
-        """The shards that hold a part of a unit."""
-        member = self.members[unit.member]
-        low, high = unit.box[member.dim]
-        first = bisect_right(member.spans, low, key=itemgetter(0)) - 1
-        return range(first, bisect_left(member.spans, high, key=itemgetter(0)))
+        return owners
 
     def piece(self, unit: Unit, shard: int) -> Box:
         """The part of a unit that a shard holds."""
