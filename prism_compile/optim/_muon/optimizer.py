@@ -134,7 +134,7 @@ class Muon(MatrixOptimizer):
     def _set_compile(self, compile: bool | dict[str, Any]) -> None:
         super()._set_compile(compile)
         self._solve = SharedSolver(BatchSolver(self._compile_options))
-        self._subjects: dict[tuple[Tensor, bool, int], Subject] = {}
+        self._subjects: dict[Tensor, dict[tuple[bool, int], Subject]] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
@@ -158,10 +158,12 @@ class Muon(MatrixOptimizer):
             self._subject(group, param)
 
     def _subject(self, group: dict[str, Any], param: Tensor) -> Subject:
-        key = param, group["flatten"], group["heads"]
-        if key not in self._subjects:
-            self._subjects[key] = subject_of(param, self._layout(param), *key[1:])
-        return self._subjects[key]
+        # Not one key of all three, for Dynamo would compare the parameters by value.
+        own = self._subjects.setdefault(param, {})
+        key = group["flatten"], group["heads"]
+        if key not in own:
+            own[key] = subject_of(param, self._layout(param), *key)
+        return own[key]
 
     def _share_out(self) -> None:
         self._solve.share_out(

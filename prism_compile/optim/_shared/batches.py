@@ -98,7 +98,10 @@ class BatchSolver:
             slots[sum(counts) :].zero_()
             for source, slot in zip(batch, slots.split([*counts, size - sum(counts)])):
                 source.write(slot)
-            yield from solve(slots, kind.settings)[: sum(counts)].split(counts)
+            stacks = solve(slots, kind.settings)[: sum(counts)].split(counts)
+            # By number, for of a tuple's iterator in a generator Dynamo of torch 2.15 knows no end.
+            for i in range(len(counts)):
+                yield stacks[i]
 
     def _solver(self, kind: Kind, size: int) -> tuple[int, Callable[..., Tensor]]:
         """A solver and the batch it takes: `size`, or up to twice that where such a graph is at hand.
