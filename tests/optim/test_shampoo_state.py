@@ -70,3 +70,14 @@ def test_bfloat16_parameters_train_with_float32_state():
     assert backward(model) < 0.8 * first
     kept = {value.dtype for state in optimizer.state.values() for value in state.values()}
     assert kept == {torch.float32}
+
+
+def test_the_count_of_steps_is_float32_whatever_the_default_dtype():
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = small_model(torch.float32)
+        optimizer = optimizer_for(model)
+        train(model, optimizer, 1)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {value.dtype for state in optimizer.state.values() for value in state.values()} == {torch.float32}

@@ -173,10 +173,12 @@ class Shampoo(MatrixOptimizer):
             new: dict[Layout, list[Tensor]] = {}
             for weight in group["params"]:
                 if weight.ndim > 1 and weight.numel() and weight not in self._members:
-                    groups = self._layout(weight)._replace(dim=0, gathered=False)
+                    groups = self._layout(weight).groups()
                     new.setdefault(groups, []).append(weight)
             for groups, weights in new.items():
-                exchange = self._exchanges.setdefault(groups, Exchange(groups, self._shard_state))
+                if groups not in self._exchanges:
+                    self._exchanges[groups] = Exchange(groups, self._shard_state)
+                exchange = self._exchanges[groups]
                 first = len(exchange.plan.members)
                 options = group["max_preconditioner_dim"], group["precondition_frequency"]
                 shards = exchange.plan.shards
@@ -209,8 +211,9 @@ class Shampoo(MatrixOptimizer):
         for group, active in stepping:
             for weight in active:
                 state = self.state[weight]
-                taken = state.setdefault("step", torch.zeros((), device=weight.device))
-                taken += 1
+                if "step" not in state:
+                    state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
+                state["step"] += 1
                 if weight.ndim < 2:
                     vectors.append((weight, vector_part(group, state, weight)))
                 else:
@@ -221,9 +224,9 @@ class Shampoo(MatrixOptimizer):
             part.accumulate()
         states = [(group, self.state[w]) for group in due for w in group["params"] if w in self.state]
         if states:
-            # With `shard_state` a process has the factors that it solves for.
             # A caller's graph takes the solve in.
             solve = inverse_roots if torch.compiler.is_compiling() else self._inverse_roots
+            # With `shard_state` a process has the factors that it solves for.
             refresh_roots(solve, states, None if self._shard_state else self._process_group)
         for weight, part in vectors:
             _apply(part.group, weight, part.plain(part.mean()))
@@ -246,7 +249,9 @@ class Shampoo(MatrixOptimizer):
         """Put a weight to those that it can travel with."""
         exchange, member = self._members[entry.weight]
         key = id(exchange), entry.gradient.dtype, entry.gradient.device
-        rounds.setdefault(key, Round(exchange, entry.gradient)).entries[member] = entry
+        if key not in rounds:
+            rounds[key] = Round(exchange, entry.gradient)
+        rounds[key].entries[member] = entry
 
     def _owned(self, weight: Tensor) -> list[int]:
         """The numbers of a weight's blocks that are this process's."""

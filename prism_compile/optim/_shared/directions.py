@@ -74,7 +74,7 @@ class SharedSolver:
         new: dict[Layout, list[Subject]] = {}
         first: dict[Layout, int] = {}
         for subject in known[len(self._subjects) :]:
-            groups = subject.layout._replace(dim=0, gathered=False)
+            groups = subject.layout.groups()
             if groups not in self._exchanges:
                 self._exchanges[groups] = Exchange(groups)
             exchange, own = self._exchanges[groups], new.setdefault(groups, [])
@@ -97,8 +97,9 @@ class SharedSolver:
             end = job.direction.end
             travels, returns = batch_dtype(end.dtype, job.settings), result_dtype(end.dtype, job.settings)
             key = id(exchange), travels, returns, end.device
-            own = rounds.setdefault(key, _Round(exchange, travels, returns, end.device))
-            own.jobs[member] = job, self._subjects[job.number].matrices
+            if key not in rounds:
+                rounds[key] = _Round(exchange, travels, returns, end.device)
+            rounds[key].jobs[member] = job, self._subjects[job.number].matrices
         for own in rounds.values():
             own.collect(sources)
         for kind, entries in sources.items():

@@ -22,6 +22,10 @@ class Layout(NamedTuple):
     dim: int = 0
     gathered: bool = False
 
+    def groups(self) -> "Layout":
+        """The groups alone: parameters that share them travel together."""
+        return Layout(self.replicas, self.shards)
+
     def sizes(self) -> tuple[int, int]:
         """The number of replicas and of shards."""
         return tuple(1 if group is None else group.size() for group in (self.replicas, self.shards))  # type: ignore[return-value]
