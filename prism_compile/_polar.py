@@ -17,7 +17,7 @@ from ._iteration.linear_algebra import adjoint, identity_minus, inverse, quotien
 from ._iteration.loop import step_info
 from ._iteration.precision import at_least_float32, is_half
 from ._iteration.scaling import magnitude, nonzero, relative_asymmetry
-from ._planning import planned_steps
+from ._planning import planned
 
 
 class PolarState(NamedTuple):
@@ -110,7 +110,7 @@ def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> f
     direct = 2 if is_half(dtype) else 1
     ends, error = {last}, eps
     for step in range(last):
-        error *= options.rule.growth(step_info(options, step, dtype)) ** 2
+        error *= options.rule.growth(step_info(options, step, dtype, PolarForm.squared)) ** 2
         if step >= last - direct or error > options.rule.gram_error():
             ends.add(step)
             error = eps
@@ -223,9 +223,20 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
-    steps = planned_steps("polar", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("polar", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        form,
+        newton_steps,
+        interval=interval,
     )
     check_matrix(A)
     _check_inverse(A, options)
@@ -285,9 +296,20 @@ def polar_factors(
         True
     """
     check_name("side", side, _SIDES)
-    steps = planned_steps("polar_factors", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("polar_factors", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        form,
+        newton_steps,
+        interval=interval,
     )
     check_matrix(A)
     _check_inverse(A, options)

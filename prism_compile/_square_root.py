@@ -17,7 +17,7 @@ from ._iteration.form import Form
 from ._iteration.linear_algebra import identity_minus, inverse, rms_norm
 from ._iteration.precision import measured
 from ._iteration.scaling import nonzero, relative_asymmetry, relative_norm
-from ._planning import planned_steps
+from ._planning import planned
 
 
 class CoupledState(NamedTuple):
@@ -156,9 +156,19 @@ def sqrtm(
         >>> torch.allclose(S @ S, A, atol=1e-5)
         True
     """
-    steps = planned_steps("sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        newton_steps=newton_steps,
+        interval=interval,
     )
     check_matrix(A, square=True)
     eps = check_damping(eps)
@@ -213,9 +223,19 @@ def inv_sqrtm(
         >>> torch.allclose(Z @ A @ Z, torch.eye(2), atol=1e-5)
         True
     """
-    steps = planned_steps("inv_sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("inv_sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        newton_steps=newton_steps,
+        interval=interval,
     )
     check_matrix(A, square=True)
     eps = check_damping(eps)
@@ -270,9 +290,19 @@ def sqrtm_pair(
         >>> torch.allclose(root @ inverse_root, torch.eye(2), atol=1e-5)
         True
     """
-    steps = planned_steps("sqrtm_pair", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("sqrtm_pair", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        newton_steps=newton_steps,
+        interval=interval,
     )
     check_matrix(A, square=True)
     eps = check_damping(eps)

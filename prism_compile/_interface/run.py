@@ -9,7 +9,7 @@ from .._iteration.form import Form
 from .._iteration.linear_algebra import resolved
 from .._iteration.loop import Record, iterate
 from .._iteration.precision import at_least_float32, without_autocast
-from .gradient import solve_with_dual_gradient
+from .gradient import Run, solve_with_dual_gradient
 from .options import Options
 from .results import History
 
@@ -71,7 +71,8 @@ def run_on_batch(
         if prepare is not None:
             batch = prepare(batch)
         if options.gradient == "dual":
-            results, record = solve_with_dual_gradient(solve, batch, options, square)
+            run = Run(solve, options, square, form_for(batch, options).squared)
+            results, record = solve_with_dual_gradient(batch, run)
         else:
             results, record = solve(batch, options)
         result = results[0] if finish is None else finish(batch, *results)

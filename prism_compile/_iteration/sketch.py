@@ -35,7 +35,7 @@ def sketches(
     """The sign sketches S of a run, one for each step, as [S; 0] and as [0; S], `[2·sketch_size, n]` each.
 
     Bit k of a hashed word serves step k, so that one hash lasts 32 steps. The zeros let one product give S
-    and its image, see `probe.py`; that they are made here, for all steps, spares a kernel a step.
+    and its image, see `krylov_blocks`; that they are made here, for all steps, spares a kernel a step.
     """
     signs = []
     for first in range(0, steps, _STEPS_PER_HASH):
