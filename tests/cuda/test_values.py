@@ -44,6 +44,15 @@ def test_float32(name, batch, run):
     assert all(error(name, part) < BAR for part in found)
 
 
+# As many as are inverted all at once, a few at once, and one after the other.
+@pytest.mark.parametrize(("batch", "n"), [(20, 16), (20, 64), (2, 160)])
+def test_newton_steps_of_a_batch(batch, n):
+    one = spd(n, CONDITION)
+    on_device = one.to("cuda", torch.float32).expand(batch, n, n).contiguous()
+    for part in pc.inv_sqrtm(on_device, steps=8, newton_steps=8):
+        assert relative_error(part.cpu(), eigh_power(one, -0.5)) < BAR
+
+
 @EACH
 def test_eager_calls_run_in_ieee_float32(name):
     with matmul_precision("high"):
