@@ -14,7 +14,7 @@ from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus, inverse, rms_norm
+from ._iteration.linear_algebra import identity_minus, inverse, plus_product, rms_norm
 from ._iteration.precision import measured
 from ._iteration.scaling import nonzero, relative_asymmetry, relative_norm
 from ._planning import planned
@@ -87,7 +87,7 @@ class CoupledForm(Form):
             X = measured(state.X)
             if "inv_sqrt" not in self.wants:
                 residuals.append(rms_norm(identity_minus(identity, Y, X)))
-            residuals.append(relative_norm(torch.baddbmm(M, X, X, alpha=-1), M))
+            residuals.append(relative_norm(plus_product(M, X, X, alpha=-1), M))
         # Unlike a comparison, the maximum keeps NaN.
         return torch.stack(residuals).amax(0)
 
@@ -130,7 +130,7 @@ def sqrtm(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive (semi)definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
@@ -198,7 +198,7 @@ def inv_sqrtm(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
@@ -265,7 +265,7 @@ def sqrtm_pair(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.

@@ -18,7 +18,7 @@ from .._iteration import labels
 from .._iteration.basis import Basis, Coefficients
 from .._iteration.constants import traced_constant
 from .._iteration.info import StepInfo
-from .._iteration.linear_algebra import parts_of, real_entries
+from .._iteration.linear_algebra import parts_of, plus_product, real_entries
 from .._iteration.precision import accumulation_dtype
 from .._iteration.sketch import sketches
 from .minimum import horner, refined
@@ -144,7 +144,7 @@ def krylov_blocks(basis: Basis, above: Tensor, below: Tensor, count: int) -> lis
     R, squared = basis.residual, basis.squared
     q, shape = above.shape[0] // 2, (R.shape[0], -1, -1)
     with labels.phase("sketch"):
-        pair = torch.baddbmm(above.expand(shape), below.expand(shape), R)
+        pair = plus_product(above.expand(shape), below.expand(shape), R)
         if squared is None:
             blocks = list(parts_of(pair, (q, q), 1))
             while len(blocks) < count:
