@@ -18,7 +18,7 @@ from ._interface.options import (
 from ._iteration.constants import traced_constant
 from ._iteration.info import StepInfo
 from ._rules import rule_named
-from ._rules.minimax import Interval, steps_of
+from ._rules.minimax import steps_for_interval
 
 _MOST_STEPS = 200
 # Of a run whose call says nothing.
@@ -33,16 +33,18 @@ class Iteration(NamedTuple):
     """What planning knows of a function.
 
     p: the order, None where the caller says it. squared: as in `Form`, A's condition number is then squared.
+    rule: what None stands for, where that is not the default of the degree.
     """
 
     p: int | None
     squared: bool = False
+    rule: str | None = None
 
 
 ITERATIONS = {
     "polar": Iteration(2, squared=True),
     "polar_factors": Iteration(2, squared=True),
-    "signm": Iteration(2, squared=True),
+    "signm": Iteration(2, squared=True, rule="prism"),
     "sqrtm": Iteration(2),
     "inv_sqrtm": Iteration(2),
     "sqrtm_pair": Iteration(2),
@@ -66,7 +68,7 @@ def _least(condition: float, n: int, scaling: str, squared: bool, margin: float)
 def _steps_needed(least: float, tol: float, p: int, degree: int, name: str, squared: bool) -> int | None:
     """The fewest steps that bring [least, 1] within the tolerance; None if more than a run may have."""
     if name in ("adaptive", "minimax"):
-        return steps_of(Interval(least, tol), p, _MOST_STEPS)
+        return steps_for_interval(least, tol, p, _MOST_STEPS)
     # A fitted coefficient is at least the classical one, and raises what is small by more.
     rule = rule_named("taylor" if name == "prism" else name)
     x = numpy.geomspace(least, 1, _POINTS)
@@ -106,8 +108,8 @@ def steps_for(
             for the others.
         n: the smaller side of A, ≥ 1, or more; the larger, the looser is the bound that A is scaled by.
         p: order of the root, of `inv_root` only.
-        degree, rule, scaling: as in the function. For "prism", whose coefficients are known with A only, the
-            number is that of the classical iteration.
+        degree, rule, scaling: as in the function, None being its default. For "prism", whose coefficients
+            are known with A only, the number is that of the classical iteration.
 
     Returns:
         The number of steps.
@@ -124,7 +126,8 @@ def steps_for(
         10
     """
     check_name("function", function, tuple(ITERATIONS))
-    order, squared = ITERATIONS[function]
+    order, squared, default = ITERATIONS[function]
+    rule = default if rule is None else rule
     if order is not None and p is not None:
         raise ValueError(f"p must be None for {function!r}, whose order is {order}, got {p!r}")
     p = check_integer("p", p, 1) if order is None else order
@@ -198,7 +201,8 @@ def planned(
         # Their coefficient is known with A only, and nothing bounds what it does to the least value.
         raise ValueError(f"newton_steps must be 0 where tol is given, got {newton_steps}")
     needed = steps_for(function, condition=condition, tol=tol, p=p, degree=degree, rule=rule, scaling=scaling)
-    order, squared = ITERATIONS[function]
+    order, squared, default = ITERATIONS[function]
+    rule = default if rule is None else rule
     order = p if order is None else order
     assert order is not None
     return Plan(needed, _interval(condition, tol, _LARGE, order, squared, degree, rule, scaling))

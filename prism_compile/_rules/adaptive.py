@@ -17,6 +17,7 @@ rounding give steps that differ by as little.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,24 +25,11 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from .._iteration.basis import Basis, Coefficients
-from .._iteration.constants import kept_tensor, small_tensor, traced_constant
+from .._iteration.constants import kept_tensor, small_tensor
 from .._iteration.info import StepInfo
 from .._iteration.linear_algebra import real_entries
 from .._iteration.precision import accumulation_dtype
-from .minimax import (
-    HIGHEST_LOGIT,
-    NODES,
-    image,
-    in_x,
-    is_exact,
-    largest_deviation,
-    lowest_logit,
-    prior,
-    results,
-    short,
-)
-from .minimax import RULE as MINIMAX
-from .rule import Rule
+from .minimax import MinimaxRule, Run, image, in_x, is_exact, largest_deviation, prior, results, short
 
 # Runs of fewer steps than this choose two of them. With one the mean error of `tools/spectra` is 2 % larger
 # at three steps; from five steps on a second choice gains 1 %, and costs a kernel.
@@ -49,26 +37,23 @@ _TWO_BELOW = 5
 _DEGREE = 4
 
 
-def _begin(
-    steps: int, left: int, p: int, dtype: torch.dtype, squared: bool, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
+def _begin(run: Run, left: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """All tables `[steps, E, 3]`, in powers of x; nodes and weights of the prior after the steps before."""
-    found = short(steps, p, dtype, squared)
+    tables, best, _ = short(run)
     wide = torch.float32 if device.type == "mps" else torch.float64
-    rows = small_tensor(found.rows.tolist(), wide, device)
-    first = lowest_logit(dtype, squared)
-    x, w = prior(torch.linspace(first, HIGHEST_LOGIT, NODES, dtype=wide, device=device))
-    for done in range(steps - 1, left - 1, -1):
-        x = image(rows[done, found.best], x, p)
+    rows = small_tensor(tables.tolist(), wide, device)
+    x, w = prior(run, partial(torch.linspace, dtype=wide, device=device))
+    for done in range(run.steps - 1, left - 1, -1):
+        x = image(rows[done, best], x, run.p)
     return rows, x, w
 
 
 @kept_tensor
 def _fits(
-    steps: int, left: int, p: int, dtype: torch.dtype, squared: bool, out: torch.dtype, device: torch.device
+    steps: int, p: int, dtype: torch.dtype, squared: bool, left: int, out: torch.dtype, device: torch.device
 ) -> Tensor:
     """The quartics in r next to h² and h f of each aim: coefficients `[5, 2, E]`."""
-    rows, x, w = _begin(steps, left, p, dtype, squared, device)
+    rows, x, w = _begin(Run(steps, p, dtype, squared), left, device)
     f, r = results(rows, x, left, p), 1 - x
     # Σ_k P_k ⟨P_k ·⟩/⟨P_k²⟩ for the orthogonal polynomials P_k of the prior, by their three-term recurrence.
     # What the moments say of a P_k counts by the share that is not rounding.
@@ -87,23 +72,11 @@ def _fits(
 
 @kept_tensor
 def _choices(
-    steps: int, left: int, p: int, dtype: torch.dtype, squared: bool, out: torch.dtype, device: torch.device
+    steps: int, p: int, dtype: torch.dtype, squared: bool, left: int, out: torch.dtype, device: torch.device
 ) -> Tensor:
     """The step of each aim, in powers of R: `[E, 3]`."""
-    rows = _begin(steps, left, p, dtype, squared, device)[0]
+    rows = _begin(Run(steps, p, dtype, squared), left, device)[0]
     return torch.stack(in_x(rows[left - 1].unbind(-1)), dim=-1).to(out)
-
-
-@traced_constant
-def _most(steps: int) -> float:
-    """The largest factor on a result, less one."""
-    return largest_deviation(steps)
-
-
-@traced_constant
-def _steepest(steps: int, left: int, p: int, dtype: torch.dtype, squared: bool) -> float:
-    """The largest slope at zero of the steps that may be chosen."""
-    return float(short(steps, p, dtype, squared).rows[left - 1, :, 0].max())
 
 
 def moments(basis: Basis, dtype: torch.dtype) -> Tensor:
@@ -131,10 +104,8 @@ def choose(t: Tensor, fits: Tensor, choices: Tensor, most: float) -> tuple[Tenso
 
 
 @dataclass(frozen=True)
-class AdaptiveRule(Rule):
+class AdaptiveRule(MinimaxRule):
     """A table whose last steps are chosen for the spectrum."""
-
-    degrees: tuple[int, ...] = (2,)
 
     def looks(self, info: StepInfo) -> bool:
         left = info.steps - info.step
@@ -146,24 +117,16 @@ class AdaptiveRule(Rule):
     def coefficients(self, info: StepInfo, basis: Basis, prepared: Any) -> Coefficients:
         if not self.looks(info):
             return self.complete(info)
-        out, left = accumulation_dtype(info.dtype), info.steps - info.step
-        run = (info.steps, left, info.p, info.dtype, info.squared, out, basis.residual.device)
-        R = basis.residual
-        g, excess = choose(moments(basis, out), _fits(R, *run), _choices(R, *run), _most(info.steps))
+        R, out, left = basis.residual, accumulation_dtype(info.dtype), info.steps - info.step
+        run = (info.steps, info.p, info.dtype, info.squared, left, out, R.device)
+        fits, choices = _fits(R, *run), _choices(R, *run)
+        g, excess = choose(moments(basis, out), fits, choices, largest_deviation(info.steps))
         if left == 1:
             g = g + excess * g
         return Coefficients(*g[:, None].split(1, -1))
 
     def complete(self, info: StepInfo, *free: Tensor) -> Coefficients:
-        return Coefficients(*free) if free else MINIMAX.complete(info)
-
-    def growth(self, info: StepInfo) -> float:
-        if not self.looks(info):
-            return MINIMAX.growth(info)
-        return _steepest(info.steps, info.steps - info.step, info.p, info.dtype, info.squared)
-
-    def gram_error(self) -> float:
-        return MINIMAX.gram_error()
+        return Coefficients(*free) if free else super().complete(info)
 
 
 RULE = AdaptiveRule("adaptive", "this library, `_rules/adaptive.py`")

@@ -13,14 +13,14 @@ Tables are built from their end: the last step leaves L and so reaches down to �
 ℓ^(1/p), and so on. One number, the aim L, thus gives the tables of all lengths, each the end of the next; the
 interval is what comes out. Three aims are in use:
 
-- from eight steps on the machine epsilon, with a classical step last, which leaves at 1 what is there. What
-  remains of a run when its table has reached the level of rounding are settling steps, which raise nothing;
-- below, the least mean error over a prior, `Short`;
+- from eight steps on the machine epsilon, with a classical step last, which leaves at 1 what is there. Once
+  rounding is reached, settling steps fill up the run;
+- below, the least mean error over a prior, `short`;
 - with `tol` and `condition` the interval, and the deviation is as small as the steps make it.
 
 W = g(R) - g0 I is evaluated in R = I - X and R², not in powers of X: most values end near x = 1, where R is
 small and its rounding with it. A value at t loses as many digits as f(t) is below one, since X W is then
-close to -g0 X; `_DIP` bounds that, for long tables would do it many times.
+close to -g0 X: long tables, which would do it many times, bound that.
 """
 
 import math
@@ -37,145 +37,31 @@ from torch import Tensor
 from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
 from .._iteration.info import StepInfo
+from .._iteration.precision import is_half
 from .rule import Rule
 from .taylor import taylor_coefficients
 
 # Runs of at least so many steps are for accuracy.
 EXACT_FROM = 8
-# The least f(t) of a long table. 0.4 reaches two thirds as far down and rounds half as much, 0.1 reaches a
-# fifth further and rounds twice as much; without a limit 15 steps lose four digits.
-_DIP = 0.2
-# The prior of `Short`: x = 1/(1 + exp(-t)), t from -21 to 4, of density x^0.3. Half the slope costs 3 % of
-# the mean error of `tools/spectra`, twice of it 4 %; -16 in place of -21 costs a third of it at seven steps,
-# -26, or ten in place of four, nothing.
-_LOWEST, HIGHEST_LOGIT, _SLOPE = -21.0, 4.0, 0.3
-NODES = 512
-# The aims of `Short`: 32 deviations from one, at most 5/steps². Half of that costs 3 % of the mean error at
-# three steps; with twice of it five steps leave a matrix of low rank at 0.3.
-_AIMS, _LEAST, _MOST = 32, 1e-5, 5.0
+# Of long tables the least x that a step leaves at t. Twice as much reaches a fifth less far down, half as much
+# a fifth further; roundings change by as much. Without a limit 15 steps lose four digits.
+_DIP, _HALF_DIP = 0.06, 0.25
+# What rounding makes of a zero, in machine epsilons: half of it lets the noise of 14 steps into the true part
+# of a float32 matrix of low rank, twice of it leaves a value of 4e-6 below one.
+_NOISE, _HALF_NOISE = 16, 1
+# The prior of `short`: x = 1/(1 + exp(-t)), t from -21 to 4, of density x^0.3. Half the slope costs 3 % of the
+# mean error of `tools/spectra`, twice of it 4 %; -16 in place of -21 costs a third of it at seven steps, -26,
+# or ten in place of four, nothing.
+_LOWEST, _HIGHEST, _SLOPE, _NODES = -21.0, 4.0, 0.3, 512
+# The aims of `short`: 32 deviations from one, from 1e-5 to 3.6/steps². Half of that costs 3 % of the mean
+# error at three steps; with twice of it five steps leave a matrix of low rank at 0.3.
+_AIMS, _LEAST, _MOST = 32, 1e-5, 3.6
 
 Row = tuple[float, float, float]
 
 
-def value(q: Any, x: Any, p: int) -> Any:
-    """f(x) = x^(1/p) g(x) for the coefficients q `[..., 3]` of g in powers of x; of arrays or of tensors."""
-    return x ** (1 / p) * (q[..., 0] + x * (q[..., 1] + x * q[..., 2]))
-
-
-def _ripple(rho: ndarray, p: int) -> tuple[ndarray, ndarray]:
-    """t, and the coefficients of g, of the steps with s = ρt and f(s) = f(1) = 1."""
-    # In units of t: h' = u^(1/p - 1) (u - ρ)(u - 1), and h meets its peak h(ρ) again at u = 1/t > 1. Newton's
-    # method comes down to it from the right, where h is convex: eight rounds reach its digits.
-    h = numpy.stack([p * rho, -(1 + rho) * (p / (p + 1)), numpy.full_like(rho, p / (2 * p + 1))], axis=-1)
-    peak, u = value(h, rho, p), 2 - rho
-    for _ in range(8):
-        u = u - (value(h, u, p) - peak) / (u ** (1 / p - 1) * (u - rho) * (u - 1) + 1e-300)
-    q = h * numpy.stack([numpy.ones_like(u), u, u * u], axis=-1)
-    return 1 / u, q / q.sum(-1, keepdims=True)
-
-
-def _bisected(low: ndarray, high: ndarray, below: Callable[[ndarray], Any]) -> ndarray:
-    """Where `below` ends, for each pair of ends."""
-    for _ in range(52):
-        middle = (low + high) / 2
-        inside = below(middle)
-        low, high = numpy.where(inside, middle, low), numpy.where(inside, high, middle)
-    found: ndarray = (low + high) / 2
-    return found
-
-
-def _step(least: ndarray, p: int) -> ndarray:
-    """The coefficients `[..., 3]` of the steps with f(t) = least."""
-
-    def falls_short(rho: ndarray) -> Any:
-        t, q = _ripple(rho, p)
-        return value(q, t, p) < least
-
-    # f(t) is zero for the first ρ, and as good as one for the last.
-    first = numpy.full_like(least, 1 / (2 * p + 1))
-    return _ripple(_bisected(first, numpy.full_like(least, 1 - 1e-7), falls_short), p)[1]
-
-
-def _reach(q: ndarray, aim: ndarray, p: int) -> ndarray:
-    """The z = x^(1/p) from which on f is at least the aim, for steps with f(t) of at least that."""
-    # f' = 0 at s: the smaller root of its quadratic factor.
-    a, b, c = (2 * p + 1) * q[..., 2], (p + 1) * q[..., 1], q[..., 0]
-    s = 2 * c / (numpy.sqrt(numpy.maximum(b * b - 4 * a * c, 0)) - b)
-    return _bisected(0 * s, s ** (1 / p), lambda z: value(q, z**p, p) < aim)
-
-
-def classical(p: int) -> Row:
-    """The classical step, in powers of x."""
-    g0, g1, g2 = in_x(taylor_coefficients(p, 2))
-    return g0, g1, g2
-
-
-def settling(p: int) -> Row:
-    """g = 1 + (x - x²)/p: it leaves 0 and 1 where they are, and what is near either nearly so."""
-    return 1.0, 1 / p, -1 / p
-
-
-def in_x(g: Any) -> Any:
-    """Coefficients in powers of r = 1 - x as those in powers of x, and the other way about."""
-    g0, g1, g2 = g
-    return g0 + g1 + g2, -g1 - 2 * g2, g2
-
-
-def steps_to(
-    aim: ndarray,
-    count: int,
-    p: int,
-    *,
-    dip: float = 0.0,
-    room: float = 1.0,
-    last: Row | None = None,
-    floor: float = 0.0,
-) -> tuple[ndarray, ndarray]:
-    """The last `count` steps of the tables with these aims `[E]`, and the z = x^(1/p) that so many reach.
-
-    dip: the least f(t). room: steps are for values of up to so much above one. last: a step in place of the
-    last one. floor: a z that no more steps are made for once it is reached.
-
-    Returns:
-        Coefficients in powers of x `[count, E, 3]` and z `[count, E]`, from one step left upwards.
-    """
-    rows: list[ndarray] = []
-    reached: list[ndarray] = []
-    while len(rows) < count and (not reached or (reached[-1] > floor).any()):
-        if last is not None and not rows:
-            q = numpy.broadcast_to(numpy.array(last), (*aim.shape, 3))
-        else:
-            q = _step(numpy.maximum(aim, dip), p)
-        aim = room * _reach(q, aim, p)
-        rows.append(q * room ** -(1 + p * numpy.arange(3.0)))
-        reached.append(aim)
-    return numpy.stack(rows), numpy.stack(reached)
-
-
-def noise(dtype: torch.dtype, squared: bool) -> float:
-    """The x that rounding makes of a zero."""
-    return float(torch.finfo(dtype).eps) ** (2 if squared else 1)
-
-
-def _room(dtype: torch.dtype) -> float:
-    """How far above one rounding puts a value: in half precision it counts, for there steps are steep."""
-    return 1 + float(torch.finfo(dtype).eps)
-
-
-class Short(NamedTuple):
-    """The tables of a short run: those of all aims, and the aim of the least mean error over the prior.
-
-    rows: `[steps, E, 3]` from one step left upwards, in powers of x. best: the aim's index, scale: the factor
-    on the result that goes with it.
-    """
-
-    rows: ndarray
-    best: int
-    scale: float
-
-
 def image(q: Any, x: Any, p: int) -> Any:
-    """y = x g(x)ᵖ, of arrays or of tensors."""
+    """y = x g(x)ᵖ for coefficients q `[..., 3]` of g in powers of x; of arrays or of tensors."""
     return x * (q[..., 0] + x * (q[..., 1] + x * q[..., 2])) ** p
 
 
@@ -187,64 +73,148 @@ def results(rows: Any, x: Any, left: int, p: int) -> Any:
     return y ** (1 / p)
 
 
+def in_x(g: Any) -> Any:
+    """Coefficients in powers of r = 1 - x as those in powers of x, and the other way about."""
+    g0, g1, g2 = g
+    return g0 + g1 + g2, -g1 - 2 * g2, g2
+
+
+def _value(q: ndarray, x: ndarray, p: int) -> Any:
+    return x ** (1 / p) * (q[..., 0] + x * (q[..., 1] + x * q[..., 2]))
+
+
+def _ripple(rho: ndarray, p: int) -> tuple[ndarray, ndarray]:
+    """t, and the coefficients of g, of the steps with s = ρt and f(s) = f(1) = 1."""
+    # In units of t: h' = u^(1/p - 1) (u - ρ)(u - 1), and h meets its peak h(ρ) again at u = 1/t > 1. Newton's
+    # method comes down to it from the right, where h is convex: eight rounds reach its digits.
+    h = numpy.stack([p * rho, -(1 + rho) * (p / (p + 1)), numpy.full_like(rho, p / (2 * p + 1))], axis=-1)
+    peak, u = _value(h, rho, p), 2 - rho
+    for _ in range(8):
+        u = u - (_value(h, u, p) - peak) / (u ** (1 / p - 1) * (u - rho) * (u - 1) + 1e-300)
+    q = h * numpy.stack([numpy.ones_like(u), u, u * u], axis=-1)
+    return 1 / u, q / q.sum(-1, keepdims=True)
+
+
+def _bisected(low: ndarray, high: ndarray, below: Callable[[ndarray], Any]) -> ndarray:
+    """Where `below` ends, for each pair of ends."""
+    for _ in range(52):
+        middle = (low + high) / 2
+        inside = below(middle)
+        low, high = numpy.where(inside, middle, low), numpy.where(inside, high, middle)
+    return low
+
+
+def _step(least: ndarray, p: int) -> ndarray:
+    """The coefficients `[..., 3]` of the steps with f(t) = least."""
+
+    def falls_short(rho: ndarray) -> Any:
+        t, q = _ripple(rho, p)
+        return _value(q, t, p) < least
+
+    # f(t) is zero for the first ρ, and as good as one for the last.
+    first, last = numpy.full_like(least, 1 / (2 * p + 1)), numpy.full_like(least, 1 - 1e-7)
+    return _ripple(_bisected(first, last, falls_short), p)[1]
+
+
+def _reach(q: ndarray, aim: ndarray, p: int) -> ndarray:
+    """The z = x^(1/p) from which on f is at least the aim, for steps with f(t) of at least that."""
+    # f' = 0 at s: the smaller root of its quadratic factor.
+    a, b, c = (2 * p + 1) * q[..., 2], (p + 1) * q[..., 1], q[..., 0]
+    s = 2 * c / (numpy.sqrt(numpy.maximum(b * b - 4 * a * c, 0)) - b)
+    return _bisected(0 * s, s ** (1 / p), lambda z: _value(q, z**p, p) < aim)
+
+
+def steps_to(
+    aim: ndarray,
+    count: int,
+    p: int,
+    dip: float = 0.0,
+    room: float = 1.0,
+    exact: bool = False,
+    least: float = 0,
+) -> tuple[ndarray, ndarray]:
+    """The last `count` steps of the tables with these aims `[E]`, and the z = x^(1/p) that so many reach.
+
+    dip: the least x at t. room: steps are for values of up to so much above one. exact: the last step is the
+    classical one. least: an x; no more steps are made once it is reached.
+
+    Returns:
+        Coefficients in powers of x `[count, E, 3]` and z `[count, E]`, from one step left upwards.
+    """
+    rows: list[ndarray] = []
+    reached: list[ndarray] = []
+    while len(rows) < count and (not reached or (reached[-1] > least ** (1 / p)).any()):
+        if exact and not rows:
+            q = numpy.broadcast_to(in_x(taylor_coefficients(p, 2)), (*aim.shape, 3))
+        else:
+            q = _step(numpy.maximum(aim, dip ** (1 / p)), p)
+        aim = room * _reach(q, aim, p)
+        rows.append(q * room ** -(1 + p * numpy.arange(3.0)))
+        reached.append(aim)
+    return numpy.stack(rows), numpy.stack(reached)
+
+
+class Run(NamedTuple):
+    """What a table depends on besides its aim; squared: as in `Form`."""
+
+    steps: int
+    p: int
+    dtype: torch.dtype
+    squared: bool
+
+    @property
+    def eps(self) -> float:
+        return float(torch.finfo(self.dtype).eps)
+
+    @property
+    def room(self) -> float:
+        """How far above one rounding puts a value: in half precision it counts, for there steps are steep."""
+        return 1 + 2 * self.eps
+
+
 def largest_deviation(steps: int) -> float:
-    """Of the results of a short run from one."""
+    """That a short run leaves of a value at one."""
     return min(_MOST / steps**2, 0.45)
 
 
-def lowest_logit(dtype: torch.dtype, squared: bool) -> float:
-    """Where the prior begins: rounding makes values below of a zero."""
-    return max(_LOWEST, math.log(noise(dtype, squared)))
-
-
-def prior(t: Any) -> tuple[Any, Any]:
-    """Values x and their weights, for t that are equally spaced; of an array or a tensor."""
-    x = 1 / (1 + math.e**-t)
-    return x, x**_SLOPE
+def prior(run: Run, line: Callable[[float, float, int], Any]) -> tuple[Any, Any]:
+    """Nodes x and weights, both `[N]`; line: numpy's or torch's `linspace`."""
+    # What is below one rounding is rounding.
+    lowest = max(_LOWEST, math.log(run.eps) * (2 if run.squared else 1))
+    x = 1 / (1 + math.e ** -line(lowest, _HIGHEST, _NODES))
+    return x, x**_SLOPE / (x**_SLOPE).sum()
 
 
 @cache
-def short(steps: int, p: int, dtype: torch.dtype, squared: bool) -> Short:
-    """The tables of a run of fewer than `EXACT_FROM` steps."""
-    most = largest_deviation(steps)
-    deviations = numpy.geomspace(_LEAST, most, _AIMS)
-    rows, _ = steps_to((1 - deviations) / (1 + deviations), steps, p, room=_room(dtype))
-    nodes, weights = prior(numpy.linspace(lowest_logit(dtype, squared), HIGHEST_LOGIT, NODES))
-    weights, f = weights / weights.sum(), results(rows, nodes, steps, p)
+def short(run: Run) -> tuple[ndarray, int, float]:
+    """The tables of a short run `[steps, E, 3]`, the aim of least mean error and a factor on its results."""
+    deviations = numpy.geomspace(_LEAST, largest_deviation(run.steps), _AIMS)
+    rows, _ = steps_to((1 - deviations) / (1 + deviations), run.steps, run.p, room=run.room)
+    x, w = prior(run, numpy.linspace)
+    f = results(rows, x, run.steps, run.p)
     # The mean of (1 - c f)² is least for c = ⟨f⟩/⟨f²⟩.
-    scale = numpy.clip(f @ weights / (f * f @ weights), 1, 1 + most)
-    best = int(((1 - scale[:, None] * f) ** 2 @ weights).argmin())
-    return Short(rows, best, float(scale[best]))
+    c = numpy.clip(f @ w / (f * f @ w), 1, 1 + largest_deviation(run.steps))
+    best = int(((1 - c[:, None] * f) ** 2 @ w).argmin())
+    return rows, best, float(c[best])
 
 
-def _exact(steps: int, p: int, dtype: torch.dtype, squared: bool) -> list[Row]:
-    """The table of a long run, in powers of x."""
-    aim = numpy.array([1 - torch.finfo(dtype).eps])
-    floor = noise(dtype, squared) ** (1 / p)
-    rows, _ = steps_to(aim, steps, p, dip=_DIP, room=_room(dtype), last=classical(p), floor=floor)
-    return [tuple(row) for row in rows[::-1, 0].tolist()] + [in_x(settling(p))] * (steps - len(rows))
+def _least_mean(run: Run) -> ndarray:
+    rows, best, factor = short(run)
+    table: ndarray = rows[::-1, best].copy()
+    table[-1] *= factor
+    return table
 
 
-def _least_mean(steps: int, p: int, dtype: torch.dtype, squared: bool) -> list[Row]:
-    """The table of a short run, in powers of x."""
-    found = short(steps, p, dtype, squared)
-    rows = found.rows[::-1, found.best].copy()
-    rows[-1] *= found.scale
-    return [tuple(row) for row in rows.tolist()]
-
-
-class Interval(NamedTuple):
-    """What `tol` and `condition` ask of a table: the least x, and the largest |1 - x| that is to be left."""
-
-    least: float
-    tol: float
-
-
-def steps_of(interval: Interval, p: int, most: int) -> int | None:
-    """The least number of steps that does what is asked, None if it is more than `most`."""
-    z = interval.least ** (1 / p)
-    _, reached = steps_to(_aim(numpy.array([interval.tol]), p), most, p, dip=_DIP, floor=z)
-    return len(reached) if reached[-1, 0] <= z else None
+def _exact(run: Run) -> ndarray:
+    noise, dip = (_HALF_NOISE, _HALF_DIP) if is_half(run.dtype) else (_NOISE, _DIP)
+    # Where x is a square, that of what is rounded.
+    least, aim = (noise * run.eps) ** (2 if run.squared else 1), numpy.array([1 - run.eps])
+    rows, _ = steps_to(aim, run.steps, run.p, dip, run.room, exact=True, least=least)
+    # g = 1 + (r - r²)/p leaves 0 and 1 where they are: what rounding makes of a zero is to stay small, and of a
+    # root it may be negative. An inverse is measured against A itself, and corrects what it raises.
+    settling = taylor_coefficients(1, 2) if run.p == 1 else (1, 1 / run.p, -1 / run.p)
+    rest = numpy.broadcast_to(in_x(settling), (run.steps - len(rows), 3))
+    return numpy.concatenate([rows[::-1, 0], rest])
 
 
 def _aim(deviation: ndarray, p: int) -> ndarray:
@@ -253,31 +223,37 @@ def _aim(deviation: ndarray, p: int) -> ndarray:
     return aim
 
 
-def _of_interval(interval: Interval, steps: int, p: int) -> list[Row]:
-    """The table that leaves the least deviation, in powers of x."""
-    low, high = 1e-15, interval.tol
+def steps_for_interval(least: float, tol: float, p: int, most: int) -> int | None:
+    """The fewest steps that bring [least, 1] within tol of one, None if it is more than `most`."""
+    _, reached = steps_to(_aim(numpy.array([tol]), p), most, p, _DIP, least=least)
+    return len(reached) if reached[-1, 0] <= least ** (1 / p) else None
+
+
+def _of_interval(least: float, tol: float, run: Run) -> ndarray:
+    """The table that brings [least, 1] nearest to one."""
+    low, high = 1e-15, tol
     for _ in range(2):
         deviations = numpy.geomspace(low, high, 64)
-        rows, reached = steps_to(_aim(deviations, p), steps, p, dip=_DIP)
-        found = int((reached[-1] > interval.least ** (1 / p)).sum())
-        found = min(found, 63)
+        rows, reached = steps_to(_aim(deviations, run.p), run.steps, run.p, _DIP)
+        found = min(int((reached[-1] > least ** (1 / run.p)).sum()), 63)
         low, high = deviations[max(found - 1, 0)], deviations[found]
-    table = rows[::-1, found].copy()
-    table[-1] *= (1 + high) ** (1 / p)
-    return [tuple(row) for row in table.tolist()]
+    table: ndarray = rows[::-1, found].copy()
+    table[-1] *= (1 + high) ** (1 / run.p)
+    return table
 
 
 # Plain arguments, for Dynamo hands named tuples over as it pleases.
 @traced_constant
 def _table(
     steps: int, p: int, dtype: torch.dtype, squared: bool, exact: bool, interval: tuple[float, float] | None
-) -> tuple[tuple[float, float, float], ...]:
+) -> tuple[Row, ...]:
     """The coefficients of a run's steps in powers of R."""
+    run = Run(steps, p, dtype, squared)
     if interval is not None:
-        rows = _of_interval(Interval(*interval), steps, p)
+        table = _of_interval(*interval, run)
     else:
-        rows = (_exact if exact else _least_mean)(steps, p, dtype, squared)
-    return tuple(map(in_x, rows))
+        table = _exact(run) if exact else _least_mean(run)
+    return tuple(in_x(row) for row in table.tolist())
 
 
 def is_exact(info: StepInfo) -> bool:
