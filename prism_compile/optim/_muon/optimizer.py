@@ -207,7 +207,8 @@ class Muon(MatrixOptimizer):
             direction = Direction(local(buffer))
         matrices = self._subject(group, param).matrices
         lr = group["lr"]
-        if isinstance(lr, Tensor) and not torch.compiler.is_compiling():
+        # Reading one from the host waits for nothing; one on a device is not read.
+        if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
             lr = lr.item()
         step = lr * rate_factor(group["adjust_lr_fn"], matrices.m, matrices.n)
         decay = 1 - lr * group["weight_decay"]
@@ -215,8 +216,8 @@ class Muon(MatrixOptimizer):
         def apply(orthogonal: Tensor) -> None:
             shard = shard_of(orthogonal.reshape(direction.end.shape), param, layout)
             target = local(param).mul_(decay)
-            if torch.compiler.is_compiling():
-                # Of alpha's value a caller's graph would make a guard.
+            if isinstance(lr, Tensor) or torch.compiler.is_compiling():
+                # An alpha is a number, of whose value a caller's graph would make a guard.
                 target.sub_(shard * step)
             else:
                 target.add_(shard, alpha=-step)
