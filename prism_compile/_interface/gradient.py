@@ -22,7 +22,7 @@ from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
 from .._iteration.linear_algebra import adjoint
 from .._iteration.loop import Record, step_info
-from .._iteration.precision import without_autocast
+from .._iteration.precision import ieee_float32, without_autocast
 from .._rules import frozen, mixture
 from .options import Options
 from .results import History
@@ -57,7 +57,7 @@ def _push(
     """Df(A)[direction] of each result, with the coefficients of an earlier run."""
     rule = frozen(options.rule, _per_step(free, options, A.dtype), options.newton_steps)
     again = options._replace(rule=rule, history=False)
-    with without_autocast(A):
+    with without_autocast(A), ieee_float32(A):
         pushed: tuple[Tensor, ...] = torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
         return pushed
 

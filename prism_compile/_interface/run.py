@@ -8,7 +8,7 @@ from torch import Tensor
 from .._iteration.form import Form
 from .._iteration.linear_algebra import resolved
 from .._iteration.loop import Record, iterate
-from .._iteration.precision import at_least_float32, without_autocast
+from .._iteration.precision import at_least_float32, ieee_float32, without_autocast
 from .gradient import solve_with_dual_gradient
 from .options import Options
 from .results import History
@@ -64,7 +64,7 @@ def run_on_batch(
     def solve(batch: Tensor, options: Options) -> tuple[tuple[Tensor, ...], Record]:
         return iterate(form_for(batch, options), batch, options)
 
-    with without_autocast(A):
+    with without_autocast(A), ieee_float32(A):
         batch = A[None] if A.ndim == 2 else A.flatten(0, -3)
         if not half_native:
             batch = batch.to(at_least_float32(dtype))

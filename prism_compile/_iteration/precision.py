@@ -1,10 +1,14 @@
 """The precision that products and small quantities are computed in."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
+# Where torch keeps what a device's float32 products may be rounded to. That of the processor is oneDNN's.
+_MATMULS = {"cuda": torch.backends.cuda.matmul, "cpu": torch.backends.mkldnn.matmul}  # type: ignore[attr-defined]
 # A table, for Dynamo does not trace `dtype.to_real()`.
 _PARTS = {torch.complex128: torch.float64, torch.complex64: torch.float32}
 
@@ -46,3 +50,27 @@ def without_autocast(A: Tensor) -> contextlib.AbstractContextManager[object]:
     if device != "meta" and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _ieee(matmul: Any, asked: str) -> Iterator[None]:
+    # What is only inherited from `torch.backends.fp32_precision` must be inherited afterwards, too.
+    matmul.fp32_precision = "none"
+    inherited = matmul.fp32_precision == asked
+    matmul.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = "none" if inherited else asked
+
+
+def ieee_float32(A: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Float32 products on A's device in all 24 bits, whatever `torch.set_float32_matmul_precision` asked for.
+
+    With the 11 bits of TF32 a root of condition 1e6 is NaN. This is for eager calls and around calls of
+    compiled functions; in a graph that is being compiled it does nothing, for there the setting is the
+    caller's at each run. The setting is the process's: other threads see it until it is put back.
+    """
+    matmul = None if torch.compiler.is_compiling() else _MATMULS.get(A.device.type)
+    asked = "ieee" if matmul is None else matmul.fp32_precision
+    return contextlib.nullcontext() if asked in ("ieee", "none") else _ieee(matmul, asked)
