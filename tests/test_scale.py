@@ -52,8 +52,8 @@ class FakeLayout:
 
 def sent_by_exchange(plan, grid, place, monkeypatch) -> int:
     """Bytes that the library's own exchange hands to its collectives, for a plan's units in bfloat16."""
-    from prism_compile.optim._shared.boxes import shape_of
-    from prism_compile.optim._shared.exchange import Exchange
+    from prism_compile.optim._exchange import Exchange
+    from prism_compile.optim._plan import shape_of
 
     sent = []
 
@@ -72,16 +72,16 @@ def sent_by_exchange(plan, grid, place, monkeypatch) -> int:
     monkeypatch.setattr(dist, "all_to_all_single", all_to_all)
     monkeypatch.setattr(dist, "all_gather_single", all_gather)
     exchange = Exchange(FakeLayout(grid, place))
-    exchange.plan.add(plan.members)
+    exchange.plan.add(plan.parameters)
     like = torch.empty(0, dtype=torch.bfloat16, device="meta")
-    route = exchange.route(range(len(plan.members)))
-    local = [torch.empty(exchange.shard_shape(i), device="meta") for i in range(len(plan.members))]
+    route = exchange.route(range(len(plan.parameters)))
+    held = {i: shape_of(exchange.held(i)) for i in range(len(plan.parameters))}
+    local = [torch.empty(shape, device="meta") for shape in held.values()]
     mine = [unit for unit, _ in exchange.collect(route, local.__getitem__, like)]
     results = {unit: like.new_empty(shape_of(unit.box)) for unit in mine}
-    found = {member: shard.shape for member, shard in exchange.distribute(route, results, like)}
+    found = {parameter: shard.shape for parameter, shard in exchange.distribute(route, results, like)}
     # A shard that is empty takes nothing.
-    shapes = {member: exchange.shard_shape(member) for member in range(len(plan.members))}
-    assert found == {member: shape for member, shape in shapes.items() if prod(shape)}
+    assert found == {parameter: shape for parameter, shape in held.items() if prod(shape)}
     return 2 * sum(sent)
 
 

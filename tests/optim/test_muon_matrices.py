@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from prism_compile.optim import Muon
-from prism_compile.optim._shared import batches
+from prism_compile.optim import Muon, _polar
 
 from ..matrices import gaussian, log_spaced, rms_orthogonality, svd_polar, with_singular_values
 from .training import model_and_data, parameters, set_gradients, train
@@ -116,7 +115,7 @@ class TestOrthogonalisation:
         def backend(graph, _):
             return lambda batch: sizes.append(len(batch)) or graph(batch)
 
-        monkeypatch.setattr(batches, "_LARGEST_BATCH", 3 * 96)
+        monkeypatch.setattr(_polar, "_LARGEST_BATCH", 3 * 96)
         train(others, Muon(others, compile={"backend": backend}, dtype=None), steps=3)
         assert sizes == [3, 3, 1] * 3
         # The batch's size may change the order of a product's sums.

@@ -6,13 +6,18 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..._interface.options import RuleLike
-from .._shared.batches import BatchSolver
-from .._shared.directions import Direction, Job, SharedSolver, Subject, subject_of
-from .._shared.layout import aligned, at_hand, local, shard_of
-from .._shared.optimizer import MatrixOptimizer
-from .._shared.settings import Settings, settings_of
-from .settings import OWN_OPTIONS, check_group, rate_factor, resolve_rule
+from .._interface.options import RuleLike, check_name, check_table
+from .._rules import jordan
+from ._layout import aligned, local, shard_of, working_part
+from ._optimizer import MatrixOptimizer, Stepping
+from ._options import check_amount, check_flag, check_rate, check_solve, solve_options
+from ._polar import BatchSolver, MatrixCut, matrix_cut, orthogonalise
+from ._round import Direction, Request, Shares
+
+_ADJUSTMENTS = ("original", "match_rms_adamw")
+_JORDAN = jordan.RULE.table[0]
+# What torch.optim.Muon's param groups do not have.
+_OWN_OPTIONS = ("rule", "degree", "sketch_size", "seed", "dtype", "flatten", "heads")
 
 
 class Muon(MatrixOptimizer):
@@ -127,21 +132,23 @@ class Muon(MatrixOptimizer):
             "flatten": flatten,
             "heads": heads,
         }
-        resolve_rule(defaults)
-        check_group(defaults)
+        _resolve_rule(defaults)
+        self._check_group(defaults)
         super().__init__(params, defaults, compile, process_group)
 
-    def _set_compile(self, compile: bool | dict[str, Any]) -> None:
-        super()._set_compile(compile)
-        self._solve = SharedSolver(BatchSolver(self._compile_options))
-        self._subjects: dict[Tensor, dict[tuple[bool, int], Subject]] = {}
+    def _begin(self, compile: bool | dict[str, Any]) -> None:
+        super()._begin(compile)
+        self._polar = BatchSolver(self._compile_options)
+
+    def _new_shares(self) -> Shares:
+        return Shares(keeps=False)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
         for own, loaded in zip(self.__dict__.get("param_groups", ()), state["param_groups"]):
             if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
-                resolve_rule(loaded)
-            for name in OWN_OPTIONS:
+                _resolve_rule(loaded)
+            for name in _OWN_OPTIONS:
                 loaded.setdefault(name, own[name])
         super().__setstate__(state)
 
@@ -149,49 +156,49 @@ class Muon(MatrixOptimizer):
         """Add parameters with options of their own; see `torch.optim.Optimizer.add_param_group`."""
         if isinstance(param_group, dict) and not param_group.keys().isdisjoint(("rule", "ns_coefficients")):
             param_group = dict(param_group)
-            resolve_rule(param_group)
+            _resolve_rule(param_group)
         super().add_param_group(param_group)
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        check_group(group)
-        for param in group["params"]:
-            self._subject(group, param)
+        group["lr"] = check_rate(group["lr"])
+        for name in ("momentum", "weight_decay", "eps"):
+            group[name] = check_amount(name, group[name])
+        check_flag("nesterov", group["nesterov"])
+        if group["adjust_lr_fn"] is not None:
+            check_name("adjust_lr_fn", group["adjust_lr_fn"], _ADJUSTMENTS)
+        check_solve(group, "ns_steps")
 
-    def _subject(self, group: dict[str, Any], param: Tensor) -> Subject:
-        # Not one key of all three, for Dynamo would compare the parameters by value.
-        own = self._subjects.setdefault(param, {})
-        key = group["flatten"], group["heads"]
-        if key not in own:
-            own[key] = subject_of(param, self._layout(param), *key)
-        return own[key]
+    def _cut(self, group: dict[str, Any], param: Tensor) -> MatrixCut:
+        return matrix_cut(param.shape, group["flatten"], group["heads"])
 
-    def _share_out(self) -> None:
-        self._solve.share_out(
-            [
-                self._subject(group, param)
-                for group in self.param_groups
-                for param in group["params"]
-                if param.numel()
-            ]
-        )
+    def _step(self, stepping: Stepping) -> None:
+        requests = [self._request(group, param) for group, active in stepping for param in active]
+        orthogonalise(self._polar, requests)
 
-    def _step(self) -> None:
-        # Refuse before anything is changed.
-        stepping = [(group, set(self._with_gradient(group))) for group in self.param_groups]
-        jobs: list[Job] = []
-        number = 0
-        for group, active in stepping:
-            settings = settings_of(group, "ns_steps")
-            for param in filter(Tensor.numel, group["params"]):
-                if param in active:
-                    jobs.append(self._job(number, settings, group, param))
-                number += 1
-        # Options may have been changed by hand.
-        self._share_out()
-        self._solve(jobs)
+    def _request(self, group: dict[str, Any], param: Tensor) -> Request:
+        """Advance a parameter's momentum; what is to be orthogonalised, and how the update is applied."""
+        direction = self._direction(group, param)
+        share, layout, lr = self._shares[param], self._layout(param), group["lr"]
+        # Reading one from the host waits for nothing; one on a device is not read.
+        if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
+            lr = lr.item()
+        cut: MatrixCut = share.cut
+        rate = lr * _rate_factor(group["adjust_lr_fn"], cut.rows // cut.heads, cut.columns)
+        decay = 1 - lr * group["weight_decay"]
 
-    def _job(self, number: int, settings: Settings, group: dict[str, Any], param: Tensor) -> Job:
-        """Advance a parameter's momentum; what is to be orthogonalised, and how the result is applied."""
+        def apply(update: Tensor) -> None:
+            shard = shard_of(update.reshape(direction.end.shape), param, layout)
+            target = local(param).mul_(decay)
+            if isinstance(lr, Tensor) or torch.compiler.is_compiling():
+                # An alpha is a number, of whose value a caller's graph would make a guard.
+                target.sub_(shard * rate)
+            else:
+                target.add_(shard, alpha=-rate)
+
+        return Request(share, direction, apply, solve_options(group, "ns_steps"))
+
+    def _direction(self, group: dict[str, Any], param: Tensor) -> Direction:
+        """The momentum with this step's gradient in it, or Nesterov's mean of the two."""
         assert param.grad is not None
         layout, grad = self._layout(param), aligned(param.grad, param)
         state, momentum = self.state[param], group["momentum"]
@@ -200,26 +207,37 @@ class Muon(MatrixOptimizer):
         buffer = state["momentum_buffer"].lerp_(grad, 1 - momentum)
         if layout.gathered:
             whole = grad.lerp(buffer, momentum) if group["nesterov"] else buffer
-            direction = Direction(at_hand(whole, layout))
-        elif group["nesterov"]:
-            direction = Direction(local(buffer), local(grad), momentum)
-        else:
-            direction = Direction(local(buffer))
-        matrices = self._subject(group, param).matrices
-        lr = group["lr"]
-        # Reading one from the host waits for nothing; one on a device is not read.
-        if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
-            lr = lr.item()
-        step = lr * rate_factor(group["adjust_lr_fn"], matrices.m, matrices.n)
-        decay = 1 - lr * group["weight_decay"]
+            return Direction(working_part(whole, layout))
+        if group["nesterov"]:
+            return Direction(local(buffer), local(grad), momentum)
+        return Direction(local(buffer))
 
-        def apply(orthogonal: Tensor) -> None:
-            shard = shard_of(orthogonal.reshape(direction.end.shape), param, layout)
-            target = local(param).mul_(decay)
-            if isinstance(lr, Tensor) or torch.compiler.is_compiling():
-                # An alpha is a number, of whose value a caller's graph would make a guard.
-                target.sub_(shard * step)
-            else:
-                target.add_(shard, alpha=-step)
 
-        return Job(number, settings, direction, apply)
+def _default_rule(degree: int) -> str:
+    """By `tools/train` the cheapest that ends at no higher loss; the tables are quintics."""
+    return "polar_express" if degree == 2 else "prism"
+
+
+def _resolve_rule(group: dict[str, Any]) -> None:
+    """Settle `rule`, and leave coefficients that torch.optim.Muon can read in the group.
+
+    A table of one row is the same said by either; the rule of other tables and names is none of torch's.
+    """
+    given, rule = group.get("ns_coefficients"), group.get("rule")
+    if given is not None:
+        (given,) = check_table((tuple(given),), "ns_coefficients")
+    if rule is None:
+        other = "jordan" if given == _JORDAN else (given,)
+        rule = _default_rule(group["degree"]) if given is None else other
+    elif not isinstance(rule, str):
+        rule = check_table(rule)
+    row = rule[0] if not isinstance(rule, str) and len(rule) == 1 else _JORDAN
+    if given not in (None, _JORDAN, row):
+        raise ValueError(f"rule must be None where ns_coefficients are {given}, got {rule!r}")
+    group["rule"], group["ns_coefficients"] = rule, row
+
+
+def _rate_factor(adjust_lr_fn: str | None, m: int, n: int) -> float:
+    """The step size for a matrix `[m, n]` over the rate, as torch.optim.Muon's `adjust_lr_fn` has it."""
+    factor: float = 0.2 * max(m, n) ** 0.5 if adjust_lr_fn == "match_rms_adamw" else max(1.0, m / n) ** 0.5
+    return factor

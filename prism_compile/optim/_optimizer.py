@@ -7,43 +7,52 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from .checks import check_compile, check_parameter
-from .layout import Layout, check_process_group, layout_of
+from .._iteration.precision import ieee_float32, without_autocast
+from ._layout import Layout, check_process_group, layout_of
+from ._options import check_compile, check_tensor
+from ._round import Cut, Shares
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
+
+# A param group, with those of its parameters that a step concerns.
+Stepping = list[tuple[dict[str, Any], list[Tensor]]]
 
 
 class MatrixOptimizer(Optimizer):
     """An optimizer whose matrices are solved in batches by graphs of its own.
 
-    A subclass has `_check_group`, which refuses a param group and makes its numbers Python's, `_share_out`
-    and `_step`.
+    A subclass has `_check_group`, which refuses a param group and makes its numbers Python's, `_cut`,
+    `_new_shares` and `_step`.
     """
 
     def __init__(
         self, params: ParamsT, defaults: dict[str, Any], compile: bool | dict[str, Any], process_group: Any
     ):
         self._process_group: ProcessGroup | None = check_process_group(process_group)
-        self._set_compile(compile)
+        self._begin(compile)
         super().__init__(params, defaults)
 
-    def _set_compile(self, compile: bool | dict[str, Any]) -> None:
-        """Begin anew with graphs: they are neither copied nor pickled."""
+    def _begin(self, compile: bool | dict[str, Any]) -> None:
+        """Begin anew with graphs and shares: they are neither copied nor pickled."""
+        self._compile_options = check_compile(compile)
+        self._compile = compile
         self._layouts: dict[Tensor, Layout] = {}
         # Whether other processes take part; of the layouts themselves a trace would make guards.
         self._is_shared = False
-        self._compile_options = check_compile(compile)
-        self._compile = compile
+        self._shares = self._new_shares()
+
+    def _new_shares(self) -> Shares:
+        raise NotImplementedError
 
     def _check_group(self, group: dict[str, Any]) -> None:
         raise NotImplementedError
 
-    def _share_out(self) -> None:
-        """Give the work of all param groups to processes, those that were known before as they were."""
+    def _cut(self, group: dict[str, Any], param: Tensor) -> Cut | None:
+        """How a parameter is cut into blocks; None for one that has none."""
         raise NotImplementedError
 
-    def _step(self) -> None:
+    def _step(self, stepping: Stepping) -> None:
         raise NotImplementedError
 
     def _layout(self, param: Tensor) -> Layout:
@@ -52,6 +61,16 @@ class MatrixOptimizer(Optimizer):
             self._layouts[param] = layout_of(param, self._process_group)
             self._is_shared |= self._layouts[param] != Layout()
         return self._layouts[param]
+
+    def _share_out(self) -> None:
+        """Give the blocks of all param groups to processes."""
+        wanted: list[tuple[Tensor, Layout, Cut]] = []
+        for group in self.param_groups:
+            for param in group["params"]:
+                cut = self._cut(group, param) if param.numel() else None
+                if cut is not None:
+                    wanted.append((param, self._layout(param), cut))
+        self._shares.share_out(wanted)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._process_group is not None:
@@ -66,7 +85,7 @@ class MatrixOptimizer(Optimizer):
         # `load_state_dict` ends here too, with groups and state alone.
         if "_compile" in state:
             self._process_group = None
-            self._set_compile(state["_compile"])
+            self._begin(state["_compile"])
         self._share_out()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -81,13 +100,13 @@ class MatrixOptimizer(Optimizer):
         group = self.param_groups[-1]
         try:
             for param in group["params"]:
-                check_parameter(param)
+                check_tensor(param)
                 self._layout(param)
             self._check_group(group)
+            self._share_out()
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
-        self._share_out()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -102,13 +121,28 @@ class MatrixOptimizer(Optimizer):
         if self._is_shared and torch.compiler.is_compiling():
             self._step_apart()
         else:
-            self._step()
+            self._step_groups()
         return loss
 
     # Which gradients are there decides on the collectives.
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's
     def _step_apart(self) -> None:
-        self._step()
+        self._step_groups()
+
+    def _step_groups(self) -> None:
+        stepping = [(group, self._with_gradient(group)) for group in self.param_groups]
+        # Options may have been changed by hand.
+        self._share_out()
+        devices = {param.device.type: param for _, active in stepping for param in active}
+        self._step_exactly(stepping, list(devices.values()))
+
+    def _step_exactly(self, stepping: Stepping, devices: list[Tensor]) -> None:
+        """Step with neither autocast nor TF32 on the device of each of these parameters."""
+        if not devices:
+            self._step(stepping)
+            return
+        with without_autocast(devices[0]), ieee_float32(devices[0]):
+            self._step_exactly(stepping, devices[1:])
 
     def _with_gradient(self, group: dict[str, Any]) -> list[Tensor]:
         """The parameters of a group that a step concerns."""
