@@ -54,6 +54,7 @@ def sent_by_exchange(plan, grid, place, monkeypatch) -> int:
     """Bytes that the library's own exchange hands to its collectives, for a plan's units in bfloat16."""
     from prism_compile.optim._exchange import Exchange
     from prism_compile.optim._plan import shape_of
+    from prism_compile.optim._round import Direction, Request, Round
 
     sent = []
 
@@ -74,12 +75,16 @@ def sent_by_exchange(plan, grid, place, monkeypatch) -> int:
     exchange = Exchange(FakeLayout(grid, place))
     exchange.plan.add(plan.parameters)
     like = torch.empty(0, dtype=torch.bfloat16, device="meta")
-    route = exchange.route(range(len(plan.parameters)))
     held = {i: shape_of(exchange.held(i)) for i in range(len(plan.parameters))}
-    local = [torch.empty(shape, device="meta") for shape in held.values()]
-    mine = [unit for unit, _ in exchange.collect(route, local.__getitem__, like)]
-    results = {unit: like.new_empty(shape_of(unit.box)) for unit in mine}
-    found = {parameter: shard.shape for parameter, shard in exchange.distribute(route, results, like)}
+    found = {}
+    own = Round(exchange, like, like)
+    for number, shape in held.items():
+        direction = Direction(torch.empty(shape, device="meta"))
+        own.requests[number] = Request(
+            None, direction, lambda update, number=number: found.update({number: update.shape}), None
+        )
+    updates = {block: like.new_empty(shape_of(block.box)) for block, _ in own.collect()}
+    own.distribute(own.requests, updates)
     # A shard that is empty takes nothing.
     assert found == {parameter: shape for parameter, shape in held.items() if prod(shape)}
     return 2 * sum(sent)

@@ -57,7 +57,7 @@ def test_every_module_has_a_layer():
     assert all(exists(name) for path in MODULES for name in imported(path))
     assert ("_rules",) in imported(PACKAGE / "_interface" / "options.py")
     assert ("_iteration", "labels") in imported(PACKAGE / "_iteration" / "loop.py")
-    batches = imported(PACKAGE / "optim" / "_polar.py")
+    batches = imported(PACKAGE / "optim" / "_options.py")
     assert ("__init__",) in batches
     assert ("_iteration", "scaling") in batches
 

@@ -1,19 +1,15 @@
-"""Pieces of parameters between ranks: to the owner of each block and back to all who hold a part of it.
+"""Pieces of parameters between the ranks of a grid of replicas times shards: routes and collectives."""
 
-Of a grid of replicas times shards one rank solves a block. One all-to-all among the shards of its replica
-brings it the pieces that it lacks, another takes the update's pieces back, and one all-gather among the
-replicas spreads what each has solved. Every rank must call with the same parameters.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from math import prod
 from typing import TYPE_CHECKING, Optional
 
 import torch
 from torch import Tensor
 
 from ._layout import Layout
-from ._plan import Block, Box, Plan, Rank, part, shape_of
+from ._plan import Block, Box, Plan, Rank, shape_of
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -64,7 +60,7 @@ class Route:
 
 
 class Exchange:
-    """The traffic of a plan, as one rank sees it.
+    """The traffic of a plan, as one rank sees it. Every rank must call with the same blocks.
 
     layout: whose groups the plan's grid is of; with `shares_replicas=False` each replica works for itself.
     """
@@ -99,80 +95,24 @@ class Exchange:
             self._held[parameter] = self.plan.parameters[parameter].held_by(self.here.shard)
         return self._held[parameter]
 
-    def in_form(self, parameter: int, tensor: Tensor) -> Tensor:
-        """What this rank holds of a parameter, in the form that its plan cuts."""
-        return tensor.reshape(shape_of(self.held(parameter)))
+    def piece(self, block: Block) -> Box:
+        """What this rank holds of a block."""
+        return self.plan.piece(block, self.here.shard)
 
-    def local_piece(self, local: Callable[[int], Tensor], block: Block) -> Tensor:
-        """The view of what this rank holds of a block; `local` has what it holds of a parameter, in form."""
-        piece = self.plan.piece(block, self.here.shard)
-        return part(local(block.parameter), self.held(block.parameter), piece)
+    def to_shards(
+        self, outgoing: list[list[Tensor]], incoming: list[list[Box]], like: Tensor
+    ) -> list[list[Tensor]]:
+        """Send `outgoing[r]` to shard r of this replica, by one all-to-all; receive from r `incoming[r]`."""
+        sent = _joined([tensor for row in outgoing for tensor in row], like)
+        counts = [sum(tensor.numel() for tensor in row) for row in outgoing]
+        totals = [sum(map(_size, row)) for row in incoming]
+        received = _all_to_all(sent, counts, totals, self._shards)
+        return _in_boxes(received, incoming)
 
-    def collect(
-        self, route: Route, local: Callable[[int], Tensor], like: Tensor
-    ) -> Iterator[tuple[Block, Tensor | None]]:
-        """Each of the blocks that this rank owns, put together; None for one that is here whole.
-
-        local: what this rank holds of a parameter, in form; it is asked for only where a piece of the
-        parameter travels. like: of the dtype and device that travel.
-        """
-        arrived: dict[Block, dict[int, Tensor]] = {}
-        if route.moves:
-            outgoing = [[self.local_piece(local, b).to(like.dtype) for b in row] for row in route.lent]
-            sizes = self._sizes(route.borrowed)
-            for shard, row in enumerate(_all_to_all(outgoing, sizes, like, self._shards)):
-                for block, piece in zip(route.borrowed[shard], row):
-                    arrived.setdefault(block, {})[shard] = piece
-        for block in route.owned:
-            if block.is_local:
-                yield block, None
-                continue
-            pieces = arrived.pop(block, {})
-            if self.here.shard in block.holders:
-                pieces[self.here.shard] = self.local_piece(local, block)
-            boxes = {self.plan.piece(block, shard): piece for shard, piece in pieces.items()}
-            yield block, _put_together(block.box, boxes, like)
-
-    def _sizes(self, rows: list[list[Block]], here: bool = False) -> list[list[int]]:
-        """The sizes of blocks' pieces at the shard of each row, or of those that are here."""
-        return [
-            [self.plan.piece_size(block, self.here.shard if here else shard) for block in row]
-            for shard, row in enumerate(rows)
-        ]
-
-    def distribute(
-        self, route: Route, updates: dict[Block, Tensor], like: Tensor
-    ) -> Iterator[tuple[int, Tensor]]:
-        """What this rank holds of each parameter's update; updates: of the blocks that it owns."""
-        pieces = self._returned(route, updates, like)
-        if self.plan.replicas > 1:
-            sizes = self._sizes(route.given, here=True)
-            own = [pieces[block] for block in route.given[self.here.replica]]
-            for blocks, row in zip(route.given, all_gather(own, sizes, like, self._replicas)):
-                pieces.update(zip(blocks, row))
-        for parameter, blocks in route.parts.items():
-            held = self.held(parameter)
-            if len(blocks) == 1:
-                yield parameter, pieces[blocks[0]].reshape(shape_of(held))
-            else:
-                boxes = {self.plan.piece(block, self.here.shard): pieces[block] for block in blocks}
-                yield parameter, _put_together(held, boxes, like)
-
-    def _returned(self, route: Route, updates: dict[Block, Tensor], like: Tensor) -> dict[Block, Tensor]:
-        """The pieces here of what this replica has solved, by one all-to-all."""
-
-        def piece_of(block: Block, shard: int) -> Tensor:
-            if block.is_local:
-                return updates[block]
-            return part(updates[block], block.box, self.plan.piece(block, shard))
-
-        pieces = {block: piece_of(block, self.here.shard) for block in route.owned}
-        if route.moves:
-            outgoing = [[piece_of(block, r) for block in row] for r, row in enumerate(route.borrowed)]
-            sizes = self._sizes(route.lent, here=True)
-            for row, arrived in zip(route.lent, _all_to_all(outgoing, sizes, like, self._shards)):
-                pieces.update(zip(row, arrived))
-        return pieces
+    def to_replicas(self, own: list[Tensor], boxes: list[list[Box]], like: Tensor) -> list[list[Tensor]]:
+        """Bring together what each replica has, `boxes[r]` at replica r, of which `own` is this one's."""
+        totals = [sum(map(_size, row)) for row in boxes]
+        return _in_boxes(all_gather(_joined(own, like), totals, self._replicas), boxes)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all ranks of the grid, written to `values`."""
@@ -184,34 +124,21 @@ class Exchange:
         return values
 
 
-def _put_together(box: Box, pieces: dict[Box, Tensor], like: Tensor) -> Tensor:
-    whole = like.new_empty(shape_of(box))
-    for own, piece in pieces.items():
-        target = part(whole, box, own)
-        target.copy_(piece.view(target.shape))
-    return whole
+def _size(box: Box) -> int:
+    return prod(shape_of(box))
 
 
 def _joined(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors]) if tensors else like.new_empty(0)
 
 
-def _split(flat: Tensor, sizes: list[int]) -> list[Tensor]:
-    return list(flat.split(sizes)) if sizes else []
+def _in_boxes(flat: Tensor, boxes: list[list[Box]]) -> list[list[Tensor]]:
+    """A flat tensor, cut into one of each box in turn."""
+    pieces = iter(flat.split([_size(box) for row in boxes for box in row]) if any(boxes) else ())
+    return [[next(pieces).view(shape_of(box)) for box in row] for row in boxes]
 
 
-def _all_to_all(
-    outgoing: list[list[Tensor]], sizes: list[list[int]], like: Tensor, group: Group
-) -> list[list[Tensor]]:
-    """Send `outgoing[r]` to process r of a group; receive from each r flat tensors of `sizes[r]`."""
-    sent = _joined([tensor for row in outgoing for tensor in row], like)
-    counts = [sum(tensor.numel() for tensor in row) for row in outgoing]
-    totals = [sum(row) for row in sizes]
-    received = _all_to_all_flat(sent, counts, totals, group)
-    return [_split(chunk, row) for chunk, row in zip(received.split(totals), sizes)]
-
-
-def _all_to_all_flat(sent: Tensor, counts: list[int], receives: list[int], group: Group) -> Tensor:
+def _all_to_all(sent: Tensor, counts: list[int], receives: list[int], group: Group) -> Tensor:
     import torch.distributed as dist
 
     received = sent.new_empty(sum(receives))
@@ -219,24 +146,20 @@ def _all_to_all_flat(sent: Tensor, counts: list[int], receives: list[int], group
     return received
 
 
-def all_gather(own: list[Tensor], sizes: list[list[int]], like: Tensor, group: Group) -> list[list[Tensor]]:
-    """Flat tensors of `sizes[r]` from each process r of a group, of which `own` are this one's.
+def all_gather(own: Tensor, totals: list[int], group: Group) -> Tensor:
+    """The flat tensors of all processes of a group, one after another; they have `totals` entries.
 
     One all-gather of the largest share's size brings them, as not every backend gathers unequal ones. Shares
     that differ much (fewer matrices than processes) would be mostly padding: these are made even before.
     """
-    totals = [sum(row) for row in sizes]
-    everything, largest = sum(totals), max(totals)
-    flat = _joined(own, like)
+    everything, largest, world = sum(totals), max(totals), len(totals)
     if not everything:
-        joined = flat
-    elif is_padded(totals):
-        gathered = _gathered(flat, largest, len(sizes), group).split(largest)
-        joined = torch.cat([chunk[:total] for chunk, total in zip(gathered, totals)])
-    else:
-        even = -(-everything // len(sizes))
-        joined = _gathered(_made_even(flat, totals, even, group), even, len(sizes), group)[:everything]
-    return [_split(chunk, row) for chunk, row in zip(joined.split(totals), sizes)]
+        return own
+    if is_padded(totals):
+        gathered = _gathered(own, largest, world, group).split(largest)
+        return torch.cat([chunk[:total] for chunk, total in zip(gathered, totals)])
+    even = -(-everything // world)
+    return _gathered(_made_even(own, totals, even, group), even, world, group)[:everything]
 
 
 def is_padded(totals: Sequence[int]) -> bool:
@@ -267,4 +190,4 @@ def _made_even(flat: Tensor, totals: list[int], even: int, group: Group) -> Tens
         return max(0, high - low)
 
     counts = [common(rank, number) for number in range(world)]
-    return _all_to_all_flat(flat, counts, [common(owner, rank) for owner in range(world)], group)
+    return _all_to_all(flat, counts, [common(owner, rank) for owner in range(world)], group)

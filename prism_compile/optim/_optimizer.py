@@ -154,3 +154,9 @@ class MatrixOptimizer(Optimizer):
                     f"{tuple(param.shape)}"
                 )
         return found
+
+
+def gradient_of(param: Tensor) -> Tensor:
+    """The gradient of a parameter that a step concerns."""
+    assert param.grad is not None
+    return param.grad

@@ -1,15 +1,20 @@
 """The options of optimizers: their checks, and those of a solve as one object."""
 
+from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._interface.arguments import DTYPES
+from .. import polar
 from .._interface.numbers import check_integer, check_number
-from .._interface.options import options_for
-from .._rules import Row
+from .._interface.options import RuleLike
+from .._iteration.scaling import magnitude, nonzero
+
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+# Arguments of an optimizer that are no options of its param groups.
+_NOT_OF_GROUPS = ("self", "__class__", "params", "compile", "process_group", "shard_state")
 
 
 class SolveOptions(NamedTuple):
@@ -17,7 +22,7 @@ class SolveOptions(NamedTuple):
 
     steps: int
     degree: int
-    rule: str | tuple[Row, ...]
+    rule: RuleLike
     sketch_size: int
     seed: int
     dtype: torch.dtype | None
@@ -29,27 +34,42 @@ def solve_options(group: dict[str, Any], steps: str) -> SolveOptions:
     return SolveOptions(steps=group[steps], **names)
 
 
+def solve(stack: Tensor, options: SolveOptions) -> Tensor:
+    """The polar factors of a stack of matrices."""
+    if options.dtype not in (None, stack.dtype):
+        # Rounding to half precision must not lose the direction of a matrix of small entries.
+        stack = (stack / nonzero(magnitude(stack))).to(options.dtype)
+    return polar(
+        stack,
+        steps=options.steps,
+        degree=options.degree,
+        rule=options.rule,
+        sketch_size=options.sketch_size,
+        seed=options.seed,
+    )
+
+
+def group_defaults(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The options of param groups among the `locals()` of an optimizer's `__init__`."""
+    return {name: value for name, value in arguments.items() if name not in _NOT_OF_GROUPS}
+
+
+@lru_cache(64)
+def _try(options: SolveOptions) -> None:
+    """Let `polar` refuse by name what it does not take, on a matrix without entries."""
+    solve(torch.empty(1, 2, 2, device="meta"), options)
+
+
 def check_solve(group: dict[str, Any], steps: str) -> None:
     """Refuse options that `polar` does not take; the others become Python's. steps: the name of theirs."""
-    group[steps] = check_integer(steps, group[steps], 1)
-    checked = options_for(
-        p=2,
-        steps=group[steps],
-        degree=group["degree"],
-        rule=group["rule"],
-        scaling=None,
-        sketch_size=group["sketch_size"],
-        seed=group["seed"],
-        gradient="unrolled",
-        history=False,
-    )
     # Checkpoints hold Python's numbers, however they were given.
-    group.update((name, getattr(checked, name)) for name in ("degree", "sketch_size", "seed"))
-    if group["dtype"] is not None and group["dtype"] not in DTYPES:
-        allowed = ", ".join(map(str, DTYPES))
-        raise ValueError(f"dtype must be None or one of {allowed}, got {group['dtype']!r}")
+    for name, lowest in ((steps, 1), ("degree", 1), ("sketch_size", 1), ("seed", 0), ("heads", 1)):
+        group[name] = check_integer(name, group[name], lowest)
     check_flag("flatten", group["flatten"])
-    group["heads"] = check_integer("heads", group["heads"], 1)
+    if group["dtype"] not in (None, *_DTYPES):
+        allowed = ", ".join(map(str, _DTYPES))
+        raise ValueError(f"dtype must be None or one of {allowed}, got {group['dtype']!r}")
+    _try(solve_options(group, steps)._replace(steps=1))
 
 
 def check_amount(name: str, value: object, lowest: float = 0, *, above: bool = False) -> float:

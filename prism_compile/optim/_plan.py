@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from heapq import heapify, heapreplace
 from itertools import pairwise
-from math import prod
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -173,7 +172,3 @@ class Plan:
         """The part of a block that a shard holds."""
         own = self.parameters[block.parameter]
         return within(block.box, own.dim, own.spans[shard])
-
-    def piece_size(self, block: Block, shard: int) -> int:
-        """The number of entries of that part."""
-        return prod(shape_of(self.piece(block, shard)))

@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .. import polar
-from .._iteration.scaling import magnitude, nonzero
-from ._options import SolveOptions
+from ._options import SolveOptions, solve
 from ._plan import Block, Box, ParameterPlan, Span, chunk_spans, even_spans, shape_of, whole_box
 from ._round import Direction, Request, Round, rounds_of
 
@@ -148,21 +146,6 @@ class Source(NamedTuple):
     write: Callable[[Tensor], None]
 
 
-def solve(stack: Tensor, options: SolveOptions) -> Tensor:
-    """The polar factors of a stack of matrices."""
-    if options.dtype not in (None, stack.dtype):
-        # Rounding to half precision must not lose the direction of a matrix of small entries.
-        stack = (stack / nonzero(magnitude(stack))).to(options.dtype)
-    return polar(
-        stack,
-        steps=options.steps,
-        degree=options.degree,
-        rule=options.rule,
-        sketch_size=options.sketch_size,
-        seed=options.seed,
-    )
-
-
 class BatchSolver:
     """Polar factors in batches, by graphs that belong to this object.
 
@@ -205,21 +188,17 @@ class BatchSolver:
 
 
 def _portions(batch: Batch, sources: list[Source]) -> Iterator[list[Source]]:
-    """Split sources into as few solves as `_LARGEST_BATCH` allows, of about equal size."""
-    total = sum(source.size for source in sources)
-    if not total:
-        return
-    most = max(_LARGEST_BATCH // prod(batch.tall), 1)
-    target = -(-total // -(-total // most))
+    """Split sources into solves of at most `_LARGEST_BATCH` entries, as far as single ones are not larger."""
     portion: list[Source] = []
-    filled = 0
+    filled, most = 0, _LARGEST_BATCH // prod(batch.tall)
     for source in sources:
-        if portion and filled + source.size > target:
+        if portion and filled + source.size > most:
             yield portion
             portion, filled = [], 0
         portion.append(source)
         filled += source.size
-    yield portion
+    if portion:
+        yield portion
 
 
 def dtypes(dtype: torch.dtype, options: SolveOptions) -> tuple[torch.dtype, torch.dtype]:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from .._iteration.precision import accumulation_dtype
 from .._iteration.scaling import nonzero
-from ._exchange import Exchange
-from ._layout import aligned, is_distributed, local
+from ._layout import is_distributed, local
 from ._plan import Block, Box, ParameterPlan, chunk_spans, even_spans, shape_of
+from ._round import Round
 
 Group = dict[str, Any]
 
@@ -64,162 +64,126 @@ def correction(step: Tensor, beta: float, dtype: torch.dtype) -> Tensor:
     return -torch.expm1(step * log(beta)) if 0 < beta < 1 else torch.ones_like(step)
 
 
-def corrections_of(group: Group, state: dict[str, Any], kept: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The corrections of a weight's mean and square."""
-    first, second = (correction(state["step"], beta, kept) for beta in group["betas"])
-    return first, second
-
-
 def has_started(group: Group) -> bool:
     """Whether a group's steps are preconditioned by now."""
     started: bool = group["count"] >= group["start_step"]
     return started
 
 
+class WeightStep(NamedTuple):
+    """A step of a weight: its group, its state and the dtype of that, the corrections of mean and square."""
+
+    group: Group
+    state: dict[str, Any]
+    kept: torch.dtype
+    corrections: tuple[Tensor, Tensor]
+
+    @property
+    def is_grafted(self) -> bool:
+        return has_started(self.group) and self.group["grafting"] != "none"
+
+
+def weight_step(group: Group, state: dict[str, Any], weight: Tensor) -> WeightStep:
+    """Begin a step of a weight by counting it."""
+    if "step" not in state:
+        state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
+    state["step"] += 1
+    kept = accumulation_dtype(weight.dtype)
+    first, second = (correction(state["step"], beta, kept) for beta in group["betas"])
+    return WeightStep(group, state, kept, (first, second))
+
+
 class BlockStep:
     """A step of one block of a weight, or of a vector, whose `number` is None.
 
-    state: the weight's. kept: the dtype of state. corrections: the total weights of what the mean and the
-    square have taken in.
+    The gradient, which for a vector is laid out as the vector is, goes into the means and factors.
     """
 
-    def __init__(
-        self,
-        group: Group,
-        state: dict[str, Any],
-        number: int | None,
-        gradient: Tensor,
-        kept: torch.dtype,
-        corrections: tuple[Tensor, Tensor],
-    ):
-        self.group, self._state, self._number = group, state, number
-        self._gradient, self._kept, self._corrections = gradient, kept, corrections
+    def __init__(self, weight: WeightStep, number: int | None, gradient: Tensor):
+        self.weight, self._number = weight, number
+        self._prepare(gradient)
+        first, second = weight.group["betas"]
+        G = self._gradient = local(gradient).to(weight.kept)
+        if self.has("mean"):
+            _take_in(self["mean"], G, first)
+        if self.has("square"):
+            _take_in(self["square"], G * G, second)
+        if number is not None:
+            scale = 1 - second if second < 1 else 1
+            self["left"].addmm_(G, G.mT, beta=second, alpha=scale)
+            self["right"].addmm_(G.mT, G, beta=second, alpha=scale)
 
     def _key(self, name: str) -> str:
         return name if self._number is None else f"{name}.{self._number}"
 
     def __getitem__(self, name: str) -> Tensor:
-        return local(self._state[self._key(name)])
+        return local(self.weight.state[self._key(name)])
 
-    def __contains__(self, name: str) -> bool:
-        return self._key(name) in self._state
+    def has(self, name: str) -> bool:
+        return self._key(name) in self.weight.state
 
-    def prepare(self, like: Tensor) -> None:
-        """Make the state that is not there yet; `like`: the gradient, laid out as the state shall be."""
-        if "mean" not in self and self.group["betas"][0] > 0:
-            self._state[self._key("mean")] = torch.zeros_like(like, dtype=self._kept)
-        if "square" not in self and (self._number is None or self.group["grafting"] == "adam"):
-            self._state[self._key("square")] = torch.zeros_like(like, dtype=self._kept)
-        if self._number is not None and "left" not in self:
+    def _prepare(self, like: Tensor) -> None:
+        """Make the state that is not there yet."""
+        group, state, kept, _ = self.weight
+        if not self.has("mean") and group["betas"][0] > 0:
+            state[self._key("mean")] = torch.zeros_like(like, dtype=kept)
+        if not self.has("square") and (self._number is None or group["grafting"] == "adam"):
+            state[self._key("square")] = torch.zeros_like(like, dtype=kept)
+        if self._number is not None and not self.has("left"):
             for name, n in zip(("left", "right"), like.shape):
-                self._state[self._key(name)] = like.new_zeros(n, n, dtype=self._kept)
-                root = torch.eye(n, dtype=self._kept, device=like.device)
-                self._state[self._key(f"{name}_root")] = root
+                state[self._key(name)] = like.new_zeros(n, n, dtype=kept)
+                state[self._key(f"{name}_root")] = torch.eye(n, dtype=kept, device=like.device)
 
-    def accumulate(self) -> None:
-        """Take the gradient into the means and factors."""
-        first, second = self.group["betas"]
-        G = self._gradient.to(self._kept)
-        if "mean" in self:
-            _take_in(self["mean"], G, first)
-        if "square" in self:
-            _take_in(self["square"], G * G, second)
-        if self._number is not None:
-            scale = 1 - second if second < 1 else 1
-            self["left"].addmm_(G, G.mT, beta=second, alpha=scale)
-            self["right"].addmm_(G.mT, G, beta=second, alpha=scale)
-
-    def mean(self) -> Tensor:
+    def _mean(self) -> Tensor:
         """The gradients' mean, its bias corrected."""
-        mean = self["mean"] if "mean" in self else self._gradient.to(self._kept)
-        return mean / self._corrections[0]
+        return (self["mean"] if self.has("mean") else self._gradient) / self.weight.corrections[0]
 
-    def plain(self, mean: Tensor) -> Tensor:
-        """The update of the grafted method, from the mean."""
-        if "square" not in self:
-            return mean
-        square = self["square"] / self._corrections[1]
-        update: Tensor = mean / (square.sqrt() + self.group["grafting_eps"])
+    def plain(self) -> Tensor:
+        """The update of the grafted method."""
+        if not self.has("square"):
+            return self._mean()
+        square = self["square"] / self.weight.corrections[1]
+        update: Tensor = self._mean() / (square.sqrt() + self.weight.group["grafting_eps"])
         return update
 
-    def preconditioned(self, mean: Tensor) -> Tensor:
-        """The mean between the inverse roots of its factors."""
-        update: Tensor = self["left_root"] @ mean @ self["right_root"]
-        return update
+    def update(self) -> tuple[Tensor, Tensor | None]:
+        """The update, and where it is to be grafted its norm and that of the plain one."""
+        if not has_started(self.weight.group):
+            return self.plain(), None
+        update: Tensor = self["left_root"] @ self._mean() @ self["right_root"]
+        if not self.weight.is_grafted:
+            return update, None
+        return update, torch.stack([torch.linalg.vector_norm(each) for each in (update, self.plain())])
 
 
-def vector_step(group: Group, state: dict[str, Any], weight: Tensor) -> BlockStep:
-    """The step of a vector, as far as this process has it."""
-    assert weight.grad is not None
-    gradient = aligned(weight.grad, weight)
-    kept = accumulation_dtype(weight.dtype)
-    step = BlockStep(group, state, None, local(gradient), kept, corrections_of(group, state, kept))
-    step.prepare(gradient)
-    return step
+def updates_of(own: Round, numbers: list[int], steps: dict[Block, BlockStep]) -> dict[Block, Tensor]:
+    """The updates of some weights' blocks that are owned here, grafted weight by weight.
 
-
-def updates_of(
-    exchange: Exchange,
-    blocks: list[Block],
-    steps: dict[Block, BlockStep],
-    groups: dict[int, Group],
-    like: Tensor,
-) -> dict[Block, Tensor]:
-    """The updates of the blocks that are owned here, grafted weight by weight.
-
-    blocks: all of some weights; steps: of those that are owned here; groups: by the weight's number.
+    A grafted update has the norm of the plain one; one of zeros stays as it is.
     """
     updates: dict[Block, Tensor] = {}
-    plain: dict[Block, Tensor] = {}
-    grafting = [block for block in blocks if _is_grafted(groups[block.parameter])]
-    for block in blocks:
-        if block in steps:
-            step = steps[block]
-            mean = step.mean()
-            updates[block] = step.preconditioned(mean) if has_started(step.group) else step.plain(mean)
-            if _is_grafted(step.group):
-                plain[block] = step.plain(mean)
-    updates.update(_grafted(exchange, grafting, updates, plain, like))
-    return updates
-
-
-def _is_grafted(group: Group) -> bool:
-    return has_started(group) and group["grafting"] != "none"
-
-
-def _norms(update: Tensor, plain: Tensor) -> Tensor:
-    return torch.stack([torch.linalg.vector_norm(update), torch.linalg.vector_norm(plain)])
-
-
-def _grafted(
-    exchange: Exchange,
-    blocks: list[Block],
-    updates: dict[Block, Tensor],
-    plain: dict[Block, Tensor],
-    like: Tensor,
-) -> dict[Block, Tensor]:
-    """The updates of blocks, scaled weight by weight to the norm of the plain ones.
-
-    updates, plain: of the blocks that are owned here. An update of zeros stays as it is.
-    """
+    norms: dict[Block, Tensor] = {}
     weights: dict[int, list[Block]] = {}
-    for block in blocks:
-        weights.setdefault(block.parameter, []).append(block)
-    none = like.new_zeros(2)
-    norms = {block: _norms(updates[block], plain[block]) for block in plain}
+    for block in own.exchange.route(numbers).blocks:
+        if block in steps:
+            updates[block], found = steps[block].update()
+            if found is not None:
+                norms[block] = found
+        if own.requests[block.parameter].details.is_grafted:
+            weights.setdefault(block.parameter, []).append(block)
     # A block's owner knows its norms; those of a weight of several are put together, the others' as zeros.
-    several = [block for own in weights.values() if len(own) > 1 for block in own]
-    if several and not exchange.alone:
-        together = exchange.sum(torch.stack([norms.get(block, none) for block in several]))
+    several = [block for blocks in weights.values() if len(blocks) > 1 for block in blocks]
+    if several and not own.exchange.alone:
+        none = own.returns.new_zeros(2)
+        together = own.exchange.sum(torch.stack([norms.get(block, none) for block in several]))
         norms.update(zip(several, together.unbind()))
-    scaled: dict[Block, Tensor] = {}
-    for own in weights.values():
-        if here := [block for block in own if block in plain]:
-            each = [norms[block] for block in own]
-            total = torch.linalg.vector_norm(torch.stack(each), dim=0) if len(own) > 1 else each[0]
+    for blocks in weights.values():
+        if here := [block for block in blocks if block in updates]:
+            each = [norms[block] for block in blocks]
+            total = torch.linalg.vector_norm(torch.stack(each), dim=0) if len(each) > 1 else each[0]
             factor = total[1] / nonzero(total[0])
-            scaled.update((block, updates[block] * factor) for block in here)
-    return scaled
+            updates.update((block, updates[block] * factor) for block in here)
+    return updates
 
 
 def factors_of(state: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:

@@ -1,7 +1,6 @@
 """Inverse roots of a batch of Kronecker factors, by PRISM or by eigendecomposition."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -24,11 +23,10 @@ class RootOptions(NamedTuple):
 
     p: int
     eps: float
-    steps: int
+    steps: int | None
     solver: str
 
 
-@cache
 def steps_for_factor(p: int, eps: float, dtype: torch.dtype) -> int:
     """Steps for the condition 1/eps, that of the damping below an even spectrum.
 
@@ -80,9 +78,10 @@ class _Root(NamedTuple):
     taken: Tensor
     group: Group
 
-    def options(self) -> RootOptions:
-        p, eps, steps, solver = (self.group[name] for name in RootOptions._fields)
-        return RootOptions(p, eps, steps or steps_for_factor(p, eps, self.factor.dtype), solver)
+    def key(self) -> tuple[Any, ...]:
+        """What the factors of one batch have in common."""
+        options = RootOptions(*(self.group[name] for name in RootOptions._fields))
+        return len(self.factor), self.factor.dtype, self.factor.device, self.group["betas"][1], options
 
 
 def refresh_roots(
@@ -110,21 +109,21 @@ def _solve(solve: Callable[..., Tensor], roots: list[_Root]) -> None:
     """Write some roots."""
     batches: dict[tuple[Any, ...], list[_Root]] = {}
     for root in roots:
-        factor, beta = root.factor, root.group["betas"][1]
-        key = len(factor), factor.dtype, factor.device, beta, root.options()
-        batches.setdefault(key, []).append(root)
+        batches.setdefault(root.key(), []).append(root)
     for (_, dtype, _, beta, options), own in batches.items():
         factors, targets, taken, _ = zip(*own)
         weights = correction(torch.stack(taken), beta, dtype)[:, None, None]
-        found = solve(torch.stack(factors), weights, options)
+        steps = options.steps or steps_for_factor(options.p, options.eps, dtype)
+        found = solve(torch.stack(factors), weights, options._replace(steps=steps))
         torch._foreach_copy_(list(targets), list(found.unbind()))
 
 
 def _spread(roots: list[tuple[Tensor, int]], replicas: Any) -> None:
     """Bring each root from the process that has solved it to the others."""
-    shares = [[root for root, rank in roots if rank == r] for r in range(replicas.size())]
-    sizes = [[root.numel() for root in share] for share in shares]
-    rows = all_gather(shares[replicas.rank()], sizes, roots[0][0].new_empty(0), replicas)
-    for share, row in zip(shares, rows):
-        for root, found in zip(share, row):
-            root.copy_(found.view_as(root))
+    # In order of the processes, and within each as they were.
+    roots = sorted(roots, key=lambda root: root[1])
+    own = [root.flatten() for root, rank in roots if rank == replicas.rank()]
+    totals = [sum(root.numel() for root, rank in roots if rank == r) for r in range(replicas.size())]
+    gathered = all_gather(torch.cat(own) if own else roots[0][0].new_empty(0), totals, replicas)
+    for (root, _), found in zip(roots, gathered.split([root.numel() for root, _ in roots])):
+        root.copy_(found.view_as(root))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._exchange import Exchange
 from ._layout import Layout
-from ._plan import Block
+from ._plan import Block, Box, part, shape_of
 
 # How an optimizer cuts parameters of one shape: compared by value to find whether that has changed, and asked
 # by `plan(dim, ranks)` for the ParameterPlan of one that is cut along `dim`, for (replicas, shards) ranks.
@@ -101,29 +101,54 @@ class Request(NamedTuple):
 
 
 class Round:
-    """Requests that travel together: of one exchange, one device and one pair of dtypes."""
+    """Requests that travel together: of one exchange, one device and one pair of dtypes.
+
+    Of a grid of replicas times shards one rank solves a block. One all-to-all among the shards of its replica
+    brings it the pieces that it lacks, another takes the update's pieces back, and one all-gather among the
+    replicas spreads what each has solved.
+    """
 
     def __init__(self, exchange: Exchange, travels: Tensor, returns: Tensor):
         self.exchange = exchange
         self.requests: dict[int, Request] = {}
         # Empty tensors of the dtypes that directions and updates travel in.
         self.travels, self.returns = travels, returns
-        self._local: dict[int, Tensor] = {}
+        self._tensors: dict[int, Tensor] = {}
         self._updates: dict[Block, Tensor] = {}
-
-    def collect(self) -> Iterator[tuple[Block, Tensor | None]]:
-        """The blocks that this rank owns, each put together; None for one that is here whole."""
-        yield from self.exchange.collect(self.exchange.route(self.requests), self._in_form, self.travels)
-
-    def _in_form(self, number: int) -> Tensor:
-        # A parameter of several blocks is cut more than once.
-        if number not in self._local:
-            self._local[number] = self.exchange.in_form(number, self.requests[number].direction.tensor())
-        return self._local[number]
 
     def piece(self, block: Block, tensor: Tensor) -> Tensor:
         """The view of a block in a tensor that is, like its request's direction, this process's part."""
-        return self.exchange.local_piece(lambda number: self.exchange.in_form(number, tensor), block)
+        held = self.exchange.held(block.parameter)
+        return part(tensor.reshape(shape_of(held)), held, self.exchange.piece(block))
+
+    def _own_piece(self, block: Block) -> Tensor:
+        number = block.parameter
+        # A parameter of several blocks is cut more than once.
+        if number not in self._tensors:
+            self._tensors[number] = self.requests[number].direction.tensor()
+        return self.piece(block, self._tensors[number])
+
+    def collect(self) -> Iterator[tuple[Block, Tensor | None]]:
+        """The blocks that this rank owns, each put together; None for one that is here whole."""
+        exchange, route = self.exchange, self.exchange.route(self.requests)
+        arrived: dict[Block, dict[Box, Tensor]] = {}
+        if route.moves:
+            outgoing = [
+                [self._own_piece(block).to(self.travels.dtype) for block in row] for row in route.lent
+            ]
+            boxes = [[exchange.plan.piece(block, r) for block in row] for r, row in enumerate(route.borrowed)]
+            rows = exchange.to_shards(outgoing, boxes, self.travels)
+            for blocks, own, pieces in zip(route.borrowed, boxes, rows):
+                for block, box, piece in zip(blocks, own, pieces):
+                    arrived.setdefault(block, {})[box] = piece
+        for block in route.owned:
+            if block.is_local:
+                yield block, None
+                continue
+            parts = arrived.pop(block, {})
+            if exchange.here.shard in block.holders:
+                parts[exchange.piece(block)] = self._own_piece(block)
+            yield block, _put_together(block.box, parts, self.travels)
 
     def give(self, block: Block, update: Tensor) -> None:
         """Take the update of a block; where nothing travels a parameter's is applied with its last block."""
@@ -136,21 +161,47 @@ class Round:
         if self.exchange.alone and all(own in self._updates for own in blocks):
             self.distribute([block.parameter], {own: self._updates.pop(own) for own in blocks})
 
-    def portions(self) -> list[list[int]]:
-        """The numbers of requests that are applied together: single ones where nothing travels, which saves
-        memory."""
-        return [[number] for number in self.requests] if self.exchange.alone else [list(self.requests)]
-
     def finish(self) -> None:
         """Apply what was given and is not applied yet."""
         if not self.exchange.alone:
             self.distribute(self.requests, self._updates)
 
+    def portions(self) -> list[list[int]]:
+        """The requests to distribute at once: one where nothing travels, which saves memory, or all."""
+        return [[number] for number in self.requests] if self.exchange.alone else [list(self.requests)]
+
     def distribute(self, numbers: Iterable[int], updates: dict[Block, Tensor]) -> None:
         """Apply the updates of some parameters, of which this process has those of the blocks it owns."""
-        route = self.exchange.route(numbers)
-        for number, update in self.exchange.distribute(route, updates, self.returns):
-            self.requests[number].apply(update)
+        exchange, route, like = self.exchange, self.exchange.route(numbers), self.returns
+
+        def returned(block: Block, shard: int) -> Tensor:
+            if block.is_local:
+                return updates[block]
+            return part(updates[block], block.box, exchange.plan.piece(block, shard))
+
+        pieces = {block: returned(block, exchange.here.shard) for block in route.owned}
+        if route.moves:
+            outgoing = [[returned(block, r) for block in row] for r, row in enumerate(route.borrowed)]
+            boxes = [[exchange.piece(block) for block in row] for row in route.lent]
+            for blocks, row in zip(route.lent, exchange.to_shards(outgoing, boxes, like)):
+                pieces.update(zip(blocks, row))
+        if exchange.plan.replicas > 1:
+            own = [pieces[block] for block in route.given[exchange.here.replica]]
+            boxes = [[exchange.piece(block) for block in row] for row in route.given]
+            for blocks, row in zip(route.given, exchange.to_replicas(own, boxes, like)):
+                pieces.update(zip(blocks, row))
+        for number, blocks in route.parts.items():
+            parts = {exchange.piece(block): pieces[block] for block in blocks}
+            self.requests[number].apply(_put_together(exchange.held(number), parts, like))
+
+
+def _put_together(box: Box, pieces: dict[Box, Tensor], like: Tensor) -> Tensor:
+    if box in pieces:
+        return pieces[box]
+    whole = like.new_empty(shape_of(box))
+    for own, piece in pieces.items():
+        part(whole, box, own).copy_(piece)
+    return whole
 
 
 def rounds_of(requests: Iterable[tuple[Request, torch.dtype, torch.dtype]]) -> list[Round]:

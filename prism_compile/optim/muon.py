@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .._interface.options import RuleLike, check_name, check_table
-from .._rules import jordan
 from ._layout import aligned, local, shard_of, working_part
-from ._optimizer import MatrixOptimizer, Stepping
-from ._options import check_amount, check_flag, check_rate, check_solve, solve_options
+from ._optimizer import MatrixOptimizer, Stepping, gradient_of
+from ._options import check_amount, check_flag, check_rate, check_solve, group_defaults, solve_options
 from ._polar import BatchSolver, MatrixCut, matrix_cut, orthogonalise
 from ._round import Direction, Request, Shares
 
 _ADJUSTMENTS = ("original", "match_rms_adamw")
-_JORDAN = jordan.RULE.table[0]
+# torch.optim.Muon's own, by K. Jordan; `rule="jordan"`.
+_JORDAN = (3.4445, -4.7750, 2.0315)
 # What torch.optim.Muon's param groups do not have.
 _OWN_OPTIONS = ("rule", "degree", "sketch_size", "seed", "dtype", "flatten", "heads")
 
@@ -115,23 +115,7 @@ class Muon(MatrixOptimizer):
         compile: bool | dict[str, Any] = True,
         process_group: Any = None,
     ):
-        defaults = {
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-            "nesterov": nesterov,
-            "ns_coefficients": ns_coefficients,
-            "eps": eps,
-            "ns_steps": ns_steps,
-            "adjust_lr_fn": adjust_lr_fn,
-            "rule": rule,
-            "degree": degree,
-            "sketch_size": sketch_size,
-            "seed": seed,
-            "dtype": dtype,
-            "flatten": flatten,
-            "heads": heads,
-        }
+        defaults = group_defaults(locals())
         _resolve_rule(defaults)
         self._check_group(defaults)
         super().__init__(params, defaults, compile, process_group)
@@ -199,8 +183,7 @@ class Muon(MatrixOptimizer):
 
     def _direction(self, group: dict[str, Any], param: Tensor) -> Direction:
         """The momentum with this step's gradient in it, or Nesterov's mean of the two."""
-        assert param.grad is not None
-        layout, grad = self._layout(param), aligned(param.grad, param)
+        layout, grad = self._layout(param), aligned(gradient_of(param), param)
         state, momentum = self.state[param], group["momentum"]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(grad, memory_format=torch.preserve_format)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._interface.options import RuleLike, check_table, default_rule
+from .._interface.options import RuleLike, check_table
 from ._layout import check_process_group, layout_of, placed_like, shard_of, working_part
-from ._options import check_compile, check_solve, check_tensor, solve_options
+from ._options import check_compile, check_solve, check_tensor, group_defaults, solve_options
 from ._polar import BatchSolver, matrix_cut, orthogonalise
 from ._round import Direction, Request, Shares
 
@@ -62,18 +62,9 @@ class Orthogonaliser:
         compile: bool | dict[str, Any] = True,
         process_group: Any = None,
     ):
-        if rule is None:
-            rule = default_rule(degree)
-        options: dict[str, Any] = {
-            "steps": steps,
-            "degree": degree,
-            "rule": rule if isinstance(rule, str) else check_table(rule),
-            "sketch_size": sketch_size,
-            "seed": seed,
-            "dtype": dtype,
-            "flatten": flatten,
-            "heads": heads,
-        }
+        if not isinstance(rule, str | None):
+            rule = check_table(rule)
+        options = group_defaults(locals())
         check_solve(options, "steps")
         self._options = solve_options(options, "steps")
         self._flatten, self._heads = options["flatten"], options["heads"]

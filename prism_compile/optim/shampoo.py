@@ -13,18 +13,18 @@ from .._interface.numbers import check_integer
 from .._interface.options import check_name
 from .._iteration.precision import accumulation_dtype
 from ._layout import Layout, aligned, local, shard_of, working_part
-from ._optimizer import MatrixOptimizer, Stepping
-from ._options import check_amount, check_flag, check_rate
+from ._optimizer import MatrixOptimizer, Stepping, gradient_of
+from ._options import check_amount, check_flag, check_rate, group_defaults
 from ._plan import Block
 from ._preconditioner import (
     BlockCut,
     BlockStep,
     Group,
-    corrections_of,
+    WeightStep,
     has_started,
     restored,
     updates_of,
-    vector_step,
+    weight_step,
 )
 from ._roots import SOLVERS, compiled_inverse_roots, inverse_roots, refresh_roots
 from ._round import Direction, Request, Round, Shares, rounds_of
@@ -133,22 +133,8 @@ class Shampoo(MatrixOptimizer):
         process_group: Any = None,
         shard_state: bool = False,
     ):
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "max_preconditioner_dim": max_preconditioner_dim,
-            "precondition_frequency": precondition_frequency,
-            "start_step": start_step,
-            "grafting": grafting,
-            "grafting_eps": grafting_eps,
-            "p": p,
-            "solver": solver,
-            "steps": steps,
-            # Steps taken, which sets when roots are due; kept here so that a checkpoint has it.
-            "count": 0,
-        }
+        # The count is that of steps, which sets when roots are due; a checkpoint has it.
+        defaults = {**group_defaults(locals()), "count": 0}
         if check_flag("shard_state", shard_state) and process_group is None:
             raise ValueError("shard_state must be False where process_group is None, got True")
         self._shard_state = shard_state
@@ -201,24 +187,20 @@ class Shampoo(MatrixOptimizer):
         requests: list[Request] = []
         for group, active in stepping:
             for weight in active:
-                state = self.state[weight]
-                if "step" not in state:
-                    state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
-                state["step"] += 1
+                step = weight_step(group, self.state[weight], weight)
                 if weight.ndim < 2:
-                    vectors.append((weight, vector_step(group, state, weight)))
+                    vectors.append((weight, BlockStep(step, None, aligned(gradient_of(weight), weight))))
                 else:
-                    requests.append(self._request(group, weight))
+                    requests.append(self._request(step, weight))
         dtypes = [request.direction.end.dtype for request in requests]
         rounds = rounds_of((r, dtype, accumulation_dtype(dtype)) for r, dtype in zip(requests, dtypes))
-        steps = [self._collected(own) for own in rounds]
-        for step in chain((step for _, step in vectors), *(own.values() for own in steps)):
-            step.accumulate()
+        blocks = [self._collected(own) for own in rounds]
         self._refresh_roots(due)
-        for weight, step in vectors:
-            _apply(step.group, weight, step.plain(step.mean()))
+        for weight, block in vectors:
+            _apply(block.weight.group, weight, block.plain())
         for i in range(len(rounds)):
-            self._distribute(rounds[i], steps[i])
+            for numbers in rounds[i].portions():
+                rounds[i].distribute(numbers, updates_of(rounds[i], numbers, blocks[i]))
         for group, active in stepping:
             group["count"] += bool(active)
 
@@ -228,31 +210,23 @@ class Shampoo(MatrixOptimizer):
         since_start = group["count"] - group["start_step"]
         return has_started(group) and (is_new or since_start % group["precondition_frequency"] == 0)
 
-    def _request(self, group: Group, weight: Tensor) -> Request:
+    def _request(self, step: WeightStep, weight: Tensor) -> Request:
         """The gradient of a weight, and how its update is applied."""
-        assert weight.grad is not None
         layout = self._layout(weight)
-        gradient = working_part(aligned(weight.grad, weight), layout)
+        gradient = working_part(aligned(gradient_of(weight), weight), layout)
 
         def apply(update: Tensor) -> None:
-            _apply(group, weight, shard_of(update.reshape(gradient.shape), weight, layout))
+            _apply(step.group, weight, shard_of(update.reshape(gradient.shape), weight, layout))
 
-        return Request(self._shares[weight], Direction(gradient), apply, (group, weight))
+        return Request(self._shares[weight], Direction(gradient), apply, step)
 
     def _collected(self, own: Round) -> dict[Block, BlockStep]:
         """The steps of the blocks that this process owns, their gradients having been brought to it."""
-        corrections: dict[int, tuple[Tensor, Tensor]] = {}
         steps: dict[Block, BlockStep] = {}
         for block, whole in own.collect():
-            request, number = own.requests[block.parameter], block.parameter
-            group, weight = request.details
-            state, kept = self.state[weight], accumulation_dtype(weight.dtype)
+            request = own.requests[block.parameter]
             gradient = own.piece(block, request.direction.end) if whole is None else whole
-            if number not in corrections:
-                corrections[number] = corrections_of(group, state, kept)
-            step = BlockStep(group, state, block.number, gradient, kept, corrections[number])
-            step.prepare(gradient)
-            steps[block] = step
+            steps[block] = BlockStep(request.details, block.number, gradient)
         return steps
 
     def _refresh_roots(self, groups: list[Group]) -> None:
@@ -262,12 +236,6 @@ class Shampoo(MatrixOptimizer):
             solve = inverse_roots if torch.compiler.is_compiling() else self._inverse_roots
             # With `shard_state` a process has the factors that it solves for.
             refresh_roots(solve, states, None if self._shard_state else self._process_group)
-
-    def _distribute(self, own: Round, steps: dict[Block, BlockStep]) -> None:
-        groups = {number: request.details[0] for number, request in own.requests.items()}
-        for numbers in own.portions():
-            blocks = own.exchange.route(numbers).blocks
-            own.distribute(numbers, updates_of(own.exchange, blocks, steps, groups, own.returns))
 
     def _owned(self, weight: Tensor) -> list[int]:
         """The numbers of a weight's blocks that are this process's."""

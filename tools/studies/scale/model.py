@@ -13,9 +13,9 @@ from torch import Tensor
 
 from prism_compile.optim import Muon, Shampoo
 from prism_compile.optim._exchange import is_padded
-from prism_compile.optim._options import SolveOptions, solve_options
+from prism_compile.optim._options import SolveOptions, solve, solve_options
 from prism_compile.optim._plan import Block, Plan, largest_first, shape_of
-from prism_compile.optim._polar import dtypes, matrix_cut, solve
+from prism_compile.optim._polar import dtypes, matrix_cut
 from prism_compile.optim._preconditioner import BlockCut
 from prism_compile.optim._roots import RootOptions, inverse_roots, steps_for_factor
 
@@ -95,7 +95,7 @@ class _Pieces:
         own = self._plan.parameters[unit.parameter]
         key = own.shape, own.dim, unit.box[own.dim], prod(shape_of(unit.box))
         if key not in self._known:
-            sizes = [self._plan.piece_size(unit, shard) for shard in range(self._plan.shards)]
+            sizes = [prod(shape_of(self._plan.piece(unit, shard))) for shard in range(self._plan.shards)]
             self._known[key] = np.array(sizes)
         return self._known[key]
 
