@@ -1,6 +1,7 @@
 """What the optimizers of this package have in common: param groups, closures, copies and refusals."""
 
 from collections.abc import Callable
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,12 +10,14 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from .._iteration.precision import ieee_float32, without_autocast
 from ._layout import Layout, check_process_group, layout_of
-from ._options import check_compile, check_tensor
+from ._options import check_compile, check_names, check_rate, check_tensor
 from ._round import Cut, Shares
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+# Arguments of the optimizer that param groups do not have of their own.
+_OF_ALL_GROUPS = ("compile", "process_group", "shard_state")
 # A param group, with those of its parameters that a step concerns.
 Stepping = list[tuple[dict[str, Any], list[Tensor]]]
 
@@ -41,6 +44,8 @@ class MatrixOptimizer(Optimizer):
         # Whether other processes take part; of the layouts themselves a trace would make guards.
         self._is_shared = False
         self._shares = self._new_shares()
+        # Of each group, what the last step has seen in it.
+        self._seen: list[list[Any]] = []
 
     def _new_shares(self) -> Shares:
         raise NotImplementedError
@@ -55,7 +60,7 @@ class MatrixOptimizer(Optimizer):
     def _step(self, stepping: Stepping) -> None:
         raise NotImplementedError
 
-    def _layout(self, param: Tensor) -> Layout:
+    def _layout(self, group: dict[str, Any], param: Tensor) -> Layout:
         """How a parameter lies over processes, which does not change."""
         if param not in self._layouts:
             self._layouts[param] = layout_of(param, self._process_group)
@@ -69,7 +74,7 @@ class MatrixOptimizer(Optimizer):
             for param in group["params"]:
                 cut = self._cut(group, param) if param.numel() else None
                 if cut is not None:
-                    wanted.append((param, self._layout(param), cut))
+                    wanted.append((param, self._layout(group, param), cut))
         self._shares.share_out(wanted)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -80,7 +85,19 @@ class MatrixOptimizer(Optimizer):
             )
         return {**super().__getstate__(), "_compile": self._compile}
 
+    # Options by which a saved param group is known as one of this optimizer's.
+    _saved_options: tuple[str, ...] = ()
+
+    def _check_saved(self, state: dict[str, Any]) -> None:
+        """Refuse the state of another optimizer."""
+        for group in state["param_groups"]:
+            missing = [name for name in self._saved_options if name not in group]
+            if missing:
+                own = type(self).__name__
+                raise ValueError(f"state_dict must be of {own}, got a param group without {missing}")
+
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._check_saved(state)
         super().__setstate__(state)
         # `load_state_dict` ends here too, with groups and state alone.
         if "_compile" in state:
@@ -91,22 +108,55 @@ class MatrixOptimizer(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, its options checked; see `torch.optim.Optimizer.add_param_group`."""
         if isinstance(param_group, dict):
-            for name in ("compile", "process_group"):
-                if name in param_group:
-                    raise ValueError(f"{name} must be the optimizer's, got it for a param group of its own")
             # The caller's own dict stays as it is.
             param_group = dict(param_group)
+            for name in _OF_ALL_GROUPS:
+                if name in param_group and hasattr(self, f"_{name}"):
+                    given, own = param_group.pop(name), getattr(self, f"_{name}")
+                    # Wrappers repeat the arguments of the optimizer in each group.
+                    if (check_process_group(given) if name == "process_group" else given) != own:
+                        raise ValueError(
+                            f"{name} must be the optimizer's, {own!r}, got {given!r} for a group"
+                        )
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
         try:
-            for param in group["params"]:
-                check_tensor(param)
-                self._layout(param)
-            self._check_group(group)
+            self._take_up(self.param_groups[-1])
             self._share_out()
         except (TypeError, ValueError):
             self.param_groups.pop()
             raise
+
+    def _take_up(self, group: dict[str, Any]) -> None:
+        """Check a group that is new or was edited by hand."""
+        check_names(group, self.defaults)
+        for param in group["params"]:
+            check_tensor(param)
+            self._layout(group, param)
+        self._check_group(group)
+
+    def _seen_of(self, group: dict[str, Any]) -> list[Any]:
+        """What a step needs to have checked of a group."""
+        names = (name for name in self.defaults if name not in ("lr", "count"))
+        return [*group, *map(group.get, names), *group["params"]]
+
+    def _take_up_edits(self) -> None:
+        """Check what was edited since the last step: options by schedulers, parameters by wrappers."""
+        groups, seen = self.param_groups, [self._seen_of(group) for group in self.param_groups]
+        for group in groups:
+            # Schedulers set it in every step.
+            group["lr"] = check_rate(group["lr"])
+        # By identity, for a tensor's comparison would wait for the device.
+        edited = [
+            i for i in range(len(groups)) if i >= len(self._seen) or not _is_same(seen[i], self._seen[i])
+        ]
+        for i in edited:
+            self._take_up(groups[i])
+        if edited or len(seen) != len(self._seen):
+            self._share_out()
+            # Parameters that were replaced are let go.
+            present = {param for group in groups for param in group["params"]}
+            self._layouts = {param: self._layouts[param] for param in self._layouts.keys() & present}
+            self._seen = [self._seen_of(group) for group in groups]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -130,9 +180,11 @@ class MatrixOptimizer(Optimizer):
         self._step_groups()
 
     def _step_groups(self) -> None:
+        if torch.compiler.is_compiling():
+            self._share_out()
+        else:
+            self._take_up_edits()
         stepping = [(group, self._with_gradient(group)) for group in self.param_groups]
-        # Options may have been changed by hand.
-        self._share_out()
         devices = {param.device.type: param for _, active in stepping for param in active}
         self._step_exactly(stepping, list(devices.values()))
 
@@ -154,6 +206,10 @@ class MatrixOptimizer(Optimizer):
                     f"{tuple(param.shape)}"
                 )
         return found
+
+
+def _is_same(values: list[Any], others: list[Any]) -> bool:
+    return len(values) == len(others) and all(map(is_, values, others))
 
 
 def gradient_of(param: Tensor) -> Tensor:

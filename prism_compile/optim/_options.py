@@ -1,17 +1,35 @@
 """The options of optimizers: their checks, and those of a solve as one object."""
 
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from functools import lru_cache
+from inspect import signature
 from math import inf
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 from torch import Tensor
 
 from .. import polar
 from .._interface.numbers import check_integer, check_number
-from .._interface.options import RuleLike
+from .._interface.options import RuleLike, check_table
 from .._iteration.scaling import magnitude, nonzero
 
+Row = tuple[float, float, float]
+
+# Options of torch's optimizers that ours do not have.
+_FOREIGN = (
+    "amsgrad",
+    "betas",
+    "capturable",
+    "dampening",
+    "differentiable",
+    "foreach",
+    "fused",
+    "maximize",
+    "momentum",
+)
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # Arguments of an optimizer that are no options of its param groups.
 _NOT_OF_GROUPS = ("self", "__class__", "params", "compile", "process_group", "shard_state")
@@ -100,12 +118,63 @@ def check_compile(value: object) -> dict[str, Any] | None:
     """The keyword arguments for `torch.compile`; None for eager solves."""
     if not isinstance(value, (bool, dict)):
         raise TypeError(f"compile must be True, False or a dict for torch.compile, got {value!r}")
+    allowed = signature(torch.compile).parameters.keys() - {"model"}
+    for name in value if isinstance(value, dict) else ():
+        if name not in allowed:
+            raise ValueError(f"compile must have keys among {', '.join(sorted(allowed))}, got {name!r}")
     return value if isinstance(value, dict) else {} if value else None
 
 
-def check_tensor(tensor: Tensor, name: str = "params") -> None:
-    """Refuse tensors that have no real matrices."""
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name} must be real and floating-point, got one of {tensor.dtype}")
+def check_pair(name: str, value: object) -> tuple[object, object]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair of numbers, got {value!r} of type {type(value).__name__}")
+    return value[0], value[1]
+
+
+def check_rule_like(value: object) -> str | tuple[Row, ...] | None:
+    """A rule as an option: a name, None, or a table, which becomes tuples of Python's numbers."""
+    if value is None or isinstance(value, str):
+        return value
+    return check_table(_iterable("rule", value, "None, a name or the rows (a, b, c) of a table"))
+
+
+def check_coefficients(value: object) -> Row | None:
+    """`ns_coefficients` as Python's numbers."""
+    if value is None:
+        return None
+    return check_table([tuple(_iterable("ns_coefficients", value, "None or (a, b, c)"))], "ns_coefficients")[
+        0
+    ]
+
+
+def _iterable(name: str, value: Any, allowed: str) -> Any:
+    if not isinstance(value, (Sequence, numpy.ndarray)):
+        raise TypeError(f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}")
+    return value
+
+
+def check_names(group: dict[str, Any], options: Collection[str]) -> None:
+    """Refuse options of a param group that would be ignored: misspelt ones, and those of torch's optimizers.
+
+    Other names pass, for trainers and schedulers keep notes in groups.
+    """
+    for name in group.keys() - options - {"params", "param_names"}:
+        # At 0.8 "max_momentum", a scheduler's note, would be taken for "momentum"; at 0.9 "head" passes.
+        close = get_close_matches(name, options, 1, 0.87)
+        if close:
+            raise ValueError(f"{name} is no option of a param group; its name may be {close[0]!r}")
+        if name in _FOREIGN and group[name]:
+            raise ValueError(f"{name} must be absent or False in a param group, got {group[name]!r}")
+
+
+def check_tensor(tensor: object, name: str = "params") -> None:
+    """Refuse what is no tensor, and tensors that have no real matrices."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be tensors, got one of type {type(tensor).__name__}")
+    if tensor.dtype not in _DTYPES:
+        allowed = ", ".join(map(str, _DTYPES))
+        raise TypeError(
+            f"{name} must be real and floating-point, got one of {tensor.dtype}, not of {allowed}"
+        )
     if tensor.layout != torch.strided:
         raise TypeError(f"{name} must be dense, got one of layout {tensor.layout}")

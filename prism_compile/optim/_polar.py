@@ -121,13 +121,14 @@ def _ranges(count: int, size: int, spans: Sequence[Span] | None, ranks: tuple[in
 
 
 def compiled_apart(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    """`torch.compile(function, **options)`, static and whole by default, with a code object of its own.
+    """`torch.compile(function, **options)`, static by default, with a code object of its own.
 
     Dynamo keeps graphs, and counts them against its limits of 8 and 256, by code object: graphs of one
-    optimizer are then none of another's.
+    optimizer are then none of another's. A whole graph is not asked for: where Dynamo compiles nothing, as
+    under FlopCounterMode or TORCH_COMPILE_DISABLE, that would be an error, and so the function runs eagerly.
     """
     own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-    return torch.compile(own, **{"fullgraph": True, "dynamic": False, **options})
+    return torch.compile(own, **{"dynamic": False, **options})
 
 
 class Batch(NamedTuple):

@@ -54,14 +54,23 @@ class BlockCut(NamedTuple):
 
 def _take_in(average: Tensor, new: Tensor, beta: float) -> None:
     """Make an exponential mean of what was taken in, or for beta = 1 the plain sum."""
-    average.mul_(beta).add_(new, alpha=1 - beta if beta < 1 else 1)
+    weight = 1 - beta if beta < 1 else 1
+    if torch.compiler.is_compiling():
+        # Of alpha's value a caller's graph would make a guard.
+        average.mul_(beta).add_(new * weight)
+    else:
+        average.mul_(beta).add_(new, alpha=weight)
 
 
 def correction(step: Tensor, beta: float, dtype: torch.dtype) -> Tensor:
     """The total weight of what a mean has taken in, 1 - beta^step; 1 for a sum and for no mean at all."""
     step = step.to(dtype)
-    # expm1, as 1 - 0.999 has lost five digits in float32.
-    return -torch.expm1(step * log(beta)) if 0 < beta < 1 else torch.ones_like(step)
+    if not 0 < beta < 1:
+        return torch.ones_like(step)
+    # Of a logarithm's value a caller's graph would make a guard. In float32 1 - 0.999 has lost five digits.
+    is_traced = torch.compiler.is_compiling()
+    logarithm = torch.log1p(step.new_full((), beta - 1)) if is_traced else log(beta)
+    return -torch.expm1(step * logarithm)
 
 
 def has_started(group: Group) -> bool:

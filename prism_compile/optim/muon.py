@@ -6,10 +6,19 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from .._interface.options import RuleLike, check_name, check_table
+from .._interface.options import RuleLike, check_name
 from ._layout import aligned, local, shard_of, working_part
 from ._optimizer import MatrixOptimizer, Stepping, gradient_of
-from ._options import check_amount, check_flag, check_rate, check_solve, group_defaults, solve_options
+from ._options import (
+    check_amount,
+    check_coefficients,
+    check_flag,
+    check_rate,
+    check_rule_like,
+    check_solve,
+    group_defaults,
+    solve_options,
+)
 from ._polar import BatchSolver, MatrixCut, matrix_cut, orthogonalise
 from ._round import Direction, Request, Shares
 
@@ -116,9 +125,10 @@ class Muon(MatrixOptimizer):
         process_group: Any = None,
     ):
         defaults = group_defaults(locals())
-        _resolve_rule(defaults)
         self._check_group(defaults)
         super().__init__(params, defaults, compile, process_group)
+
+    _saved_options = ("momentum", "nesterov", "ns_steps")
 
     def _begin(self, compile: bool | dict[str, Any]) -> None:
         super()._begin(compile)
@@ -128,6 +138,7 @@ class Muon(MatrixOptimizer):
         return Shares(keeps=False)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._check_saved(state)
         # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
         for own, loaded in zip(self.__dict__.get("param_groups", ()), state["param_groups"]):
             if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
@@ -138,9 +149,11 @@ class Muon(MatrixOptimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; see `torch.optim.Optimizer.add_param_group`."""
-        if isinstance(param_group, dict) and not param_group.keys().isdisjoint(("rule", "ns_coefficients")):
-            param_group = dict(param_group)
-            _resolve_rule(param_group)
+        if isinstance(param_group, dict) and "ns_coefficients" in param_group:
+            # They replace the rule of the defaults.
+            param_group = {"rule": None, **param_group}
+        elif isinstance(param_group, dict) and "rule" in param_group:
+            param_group = {"ns_coefficients": None, **param_group}
         super().add_param_group(param_group)
 
     def _check_group(self, group: dict[str, Any]) -> None:
@@ -150,6 +163,7 @@ class Muon(MatrixOptimizer):
         check_flag("nesterov", group["nesterov"])
         if group["adjust_lr_fn"] is not None:
             check_name("adjust_lr_fn", group["adjust_lr_fn"], _ADJUSTMENTS)
+        _resolve_rule(group)
         check_solve(group, "ns_steps")
 
     def _cut(self, group: dict[str, Any], param: Tensor) -> MatrixCut:
@@ -162,7 +176,7 @@ class Muon(MatrixOptimizer):
     def _request(self, group: dict[str, Any], param: Tensor) -> Request:
         """Advance a parameter's momentum; what is to be orthogonalised, and how the update is applied."""
         direction = self._direction(group, param)
-        share, layout, lr = self._shares[param], self._layout(param), group["lr"]
+        share, layout, lr = self._shares[param], self._layout(group, param), group["lr"]
         # Reading one from the host waits for nothing; one on a device is not read.
         if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
             lr = lr.item()
@@ -183,7 +197,7 @@ class Muon(MatrixOptimizer):
 
     def _direction(self, group: dict[str, Any], param: Tensor) -> Direction:
         """The momentum with this step's gradient in it, or Nesterov's mean of the two."""
-        layout, grad = self._layout(param), aligned(gradient_of(param), param)
+        layout, grad = self._layout(group, param), aligned(gradient_of(param), param)
         state, momentum = self.state[param], group["momentum"]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(grad, memory_format=torch.preserve_format)
@@ -196,24 +210,18 @@ class Muon(MatrixOptimizer):
         return Direction(local(buffer))
 
 
-def _default_rule(degree: int) -> str:
-    """By `tools/train` the cheapest that ends at no higher loss; the tables are quintics."""
-    return "polar_express" if degree == 2 else "prism"
-
-
 def _resolve_rule(group: dict[str, Any]) -> None:
     """Settle `rule`, and leave coefficients that torch.optim.Muon can read in the group.
 
     A table of one row is the same said by either; the rule of other tables and names is none of torch's.
     """
-    given, rule = group.get("ns_coefficients"), group.get("rule")
-    if given is not None:
-        (given,) = check_table((tuple(given),), "ns_coefficients")
-    if rule is None:
-        other = "jordan" if given == _JORDAN else (given,)
-        rule = _default_rule(group["degree"]) if given is None else other
-    elif not isinstance(rule, str):
-        rule = check_table(rule)
+    given: Any = check_coefficients(group.get("ns_coefficients"))
+    rule: Any = check_rule_like(group.get("rule"))
+    if rule is None and given is None:
+        # By `tools/train` the cheapest that ends at no higher loss; the tables are quintics.
+        rule = "polar_express" if group["degree"] == 2 else "prism"
+    elif rule is None:
+        rule = "jordan" if given == _JORDAN else (given,)
     row = rule[0] if not isinstance(rule, str) and len(rule) == 1 else _JORDAN
     if given not in (None, _JORDAN, row):
         raise ValueError(f"rule must be None where ns_coefficients are {given}, got {rule!r}")

@@ -1,14 +1,14 @@
 """The polar factors of many parameters' updates, for optimizers that others write."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._interface.options import RuleLike, check_table
+from .._interface.options import RuleLike
 from ._layout import check_process_group, layout_of, placed_like, shard_of, working_part
-from ._options import check_compile, check_solve, check_tensor, group_defaults, solve_options
+from ._options import check_compile, check_rule_like, check_solve, check_tensor, group_defaults, solve_options
 from ._polar import BatchSolver, matrix_cut, orthogonalise
 from ._round import Direction, Request, Shares
 
@@ -62,8 +62,7 @@ class Orthogonaliser:
         compile: bool | dict[str, Any] = True,
         process_group: Any = None,
     ):
-        if not isinstance(rule, str | None):
-            rule = check_table(rule)
+        rule = check_rule_like(rule)
         options = group_defaults(locals())
         check_solve(options, "steps")
         self._options = solve_options(options, "steps")
@@ -74,8 +73,11 @@ class Orthogonaliser:
 
     @torch.no_grad()
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's
-    def __call__(self, updates: Sequence[Tensor]) -> list[Tensor]:
+    def __call__(self, updates: Iterable[Tensor]) -> list[Tensor]:
         """The polar factor of each tensor; see the class."""
+        if isinstance(updates, (Tensor, Mapping, str)) or not isinstance(updates, Iterable):
+            raise TypeError(f"updates must be a sequence of tensors, got one {type(updates).__name__}")
+        updates = list(updates)
         for update in updates:
             check_tensor(update, "updates")
         layouts = [layout_of(update, self._process_group, "updates") for update in updates]

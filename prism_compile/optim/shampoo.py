@@ -14,7 +14,7 @@ from .._interface.options import check_name
 from .._iteration.precision import accumulation_dtype
 from ._layout import Layout, aligned, local, shard_of, working_part
 from ._optimizer import MatrixOptimizer, Stepping, gradient_of
-from ._options import check_amount, check_flag, check_rate, group_defaults
+from ._options import check_amount, check_flag, check_pair, check_rate, group_defaults
 from ._plan import Block
 from ._preconditioner import (
     BlockCut,
@@ -143,6 +143,8 @@ class Shampoo(MatrixOptimizer):
     # Of copies and of what is unpickled, which have no process_group.
     _shard_state = False
 
+    _saved_options = ("betas", "precondition_frequency", "count")
+
     def _new_shares(self) -> Shares:
         return Shares(keeps=True, shares_replicas=self._shard_state)
 
@@ -154,7 +156,8 @@ class Shampoo(MatrixOptimizer):
 
     def _check_group(self, group: Group) -> None:
         group["lr"] = check_rate(group["lr"])
-        group["betas"] = tuple(check_amount(f"betas[{i}]", beta) for i, beta in enumerate(group["betas"]))
+        betas = check_pair("betas", group["betas"])
+        group["betas"] = tuple(check_amount(f"betas[{i}]", beta) for i, beta in enumerate(betas))
         for i, (beta, allowed) in enumerate(zip(group["betas"], ("[0, 1)", "[0, 1]"))):
             if beta > 1 or (beta == 1 and i == 0):
                 raise ValueError(f"betas[{i}] must be in {allowed}, got {beta}")
@@ -169,8 +172,8 @@ class Shampoo(MatrixOptimizer):
         check_name("grafting", group["grafting"], _GRAFTS)
         check_name("solver", group["solver"], SOLVERS)
 
-    def _layout(self, param: Tensor) -> Layout:
-        layout = super()._layout(param)
+    def _layout(self, group: Group, param: Tensor) -> Layout:
+        layout = super()._layout(group, param)
         if param.ndim > 2 and layout.dim:
             # Such a shard is no part of the matrix that has a row and column for each of a block's.
             return Layout(layout.replicas, gathered=True)
@@ -212,7 +215,7 @@ class Shampoo(MatrixOptimizer):
 
     def _request(self, step: WeightStep, weight: Tensor) -> Request:
         """The gradient of a weight, and how its update is applied."""
-        layout = self._layout(weight)
+        layout = self._layout(step.group, weight)
         gradient = working_part(aligned(gradient_of(weight), weight), layout)
 
         def apply(update: Tensor) -> None:

@@ -56,6 +56,13 @@ def test_one_graph_a_batch_and_none_for_the_next_call():
     assert counter.frame_count == 4
 
 
+def test_a_generator_is_read_once_and_whole():
+    orthogonalise = Orthogonaliser(steps=2, compile=False)
+    found = orthogonalise(value for value in values())
+    for factor, other in zip(found, orthogonalise(values()), strict=True):
+        assert torch.equal(factor, other)
+
+
 def test_empty_updates_stay_empty():
     found = Orthogonaliser(compile=False)([torch.empty(0, 4), torch.eye(2)])
     assert found[0].shape == (0, 4)

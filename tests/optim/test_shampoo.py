@@ -182,6 +182,8 @@ def test_a_nan_gradient_stays_in_its_parameter():
         ({"lr": torch.ones(2)}, ValueError, "lr"),
         ({"betas": (1.0, 0.9)}, ValueError, r"betas\[0\]"),
         ({"betas": (0.9, 1.5)}, ValueError, r"betas\[1\]"),
+        ({"betas": 0.9}, TypeError, "betas must be a pair of numbers, got 0.9 of type float"),
+        ({"betas": (0.9,)}, TypeError, r"betas must be a pair of numbers, got \(0.9,\)"),
         ({"eps": 0.0}, ValueError, "eps"),
         ({"eps": "small"}, TypeError, "eps"),
         ({"weight_decay": -0.1}, ValueError, "weight_decay"),
