@@ -114,13 +114,14 @@ class Exchange:
         totals = [sum(map(_size, row)) for row in boxes]
         return _in_boxes(all_gather(_joined(own, like), totals, self._replicas), boxes)
 
-    def sum(self, values: Tensor) -> Tensor:
-        """The sum over all ranks of the grid, written to `values`."""
+    def sum(self, values: Tensor, over_replicas: bool = True) -> Tensor:
+        """The sum over the shards, and all ranks of the grid with `over_replicas`, written to `values`."""
         import torch.distributed as dist
 
-        for group, size in ((self._shards, self.plan.shards), (self._replicas, self.plan.replicas)):
-            if size > 1:
-                dist.all_reduce(values, group=group)
+        if self.plan.shards > 1:
+            dist.all_reduce(values, group=self._shards)
+        if self.plan.replicas > 1 and over_replicas:
+            dist.all_reduce(values, group=self._replicas)
         return values
 
 

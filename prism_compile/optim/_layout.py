@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class Layout(NamedTuple):
     def groups(self) -> "Layout":
         """The groups alone: parameters that share them travel together."""
         return Layout(self.replicas, self.shards)
+
+    def whole(self) -> "Layout":
+        """That of a parameter whose gradient every process gathers."""
+        return Layout(self.replicas, gathered=True)
 
     def sizes(self) -> tuple[int, int]:
         """The number of replicas and of shards."""
@@ -100,7 +105,7 @@ def layout_of(param: Tensor, group: "ProcessGroup | None", name: str = "params")
     placement = sharded.placements[cut[0]]
     # Subclasses of Shard cut in strides, for tensor parallelism beneath FSDP2.
     if len(cut) > 1 or type(placement) is not Shard:
-        return Layout(group, gathered=True)
+        return Layout(group).whole()
     return Layout(group, sharded.device_mesh.get_group(cut[0]), placement.dim % param.ndim)
 
 
@@ -140,13 +145,14 @@ def local(tensor: Tensor) -> Tensor:
     return cast("DTensor", tensor).to_local() if is_distributed(tensor) else tensor
 
 
-def placed_like(shard: Tensor, like: Tensor) -> Tensor:
-    """A process's part of a tensor as the DTensor that it is a part of, where `like` is one."""
+def placed_like(shard: Tensor, like: Tensor, shape: torch.Size | None = None) -> Tensor:
+    """A process's part of a tensor of a shape as the DTensor that it is a part of, where `like` is one."""
     if not is_distributed(like):
         return shard
     from torch.distributed.tensor import DTensor
 
     whole = cast("DTensor", like)
+    stride = like.stride() if shape is None else torch.empty(shape, device="meta").stride()
     return DTensor.from_local(
-        shard, whole.device_mesh, whole.placements, run_check=False, shape=like.shape, stride=like.stride()
+        shard, whole.device_mesh, whole.placements, run_check=False, shape=shape or like.shape, stride=stride
     )

@@ -105,6 +105,28 @@ class MatrixOptimizer(Optimizer):
             self._begin(state["_compile"])
         self._share_out()
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state, each tensor to its parameter's device in the precision that it is kept in."""
+        seen: dict[str, Any] = {}
+        # As the last hook, this sees what the caller's hooks have made of the state.
+        handle = self.register_load_state_dict_pre_hook(lambda _, final: seen.update(final))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+        # Blocks may be cut in another way now.
+        self._shares = self._new_shares()
+        self._share_out()
+        # torch casts state to the parameter's dtype and, where nothing changes, shares it with its source.
+        for group, saved in zip(self.param_groups, seen["param_groups"]):
+            for param, number in zip(group["params"], saved["params"]):
+                if number in seen["state"]:
+                    self._restore(group, param, seen["state"][number])
+
+    def _restore(self, group: dict[str, Any], param: Tensor, saved: dict[str, Any]) -> None:
+        """Give a parameter its saved state, which torch has cast to the dtype of the parameter."""
+        raise NotImplementedError
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, its options checked; see `torch.optim.Optimizer.add_param_group`."""
         if isinstance(param_group, dict):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import polar
 from .._interface.numbers import check_integer, check_number
-from .._interface.options import RuleLike, check_table
+from .._interface.options import RuleLike, check_name, check_table
 from .._iteration.scaling import magnitude, nonzero
 
 Row = tuple[float, float, float]
@@ -81,13 +81,22 @@ def _try(options: SolveOptions) -> None:
 def check_solve(group: dict[str, Any], steps: str) -> None:
     """Refuse options that `polar` does not take; the others become Python's. steps: the name of theirs."""
     # Checkpoints hold Python's numbers, however they were given.
-    for name, lowest in ((steps, 1), ("degree", 1), ("sketch_size", 1), ("seed", 0), ("heads", 1)):
+    for name, lowest in ((steps, 1), ("degree", 1), ("sketch_size", 1), ("seed", 0)):
         group[name] = check_integer(name, group[name], lowest)
     check_flag("flatten", group["flatten"])
-    if group["dtype"] not in (None, *_DTYPES):
-        allowed = ", ".join(map(str, _DTYPES))
-        raise ValueError(f"dtype must be None or one of {allowed}, got {group['dtype']!r}")
+    heads = group["heads"]
+    if isinstance(heads, (tuple, list)) and heads:
+        group["heads"] = tuple(check_integer(f"heads[{i}]", size, 1) for i, size in enumerate(heads))
+    else:
+        group["heads"] = check_integer("heads", heads, 1)
+    check_name("heads_by", group["heads_by"], ("rows", "columns"))
+    check_dtype("dtype", group["dtype"])
     _try(solve_options(group, steps)._replace(steps=1))
+
+
+def check_dtype(name: str, value: object) -> None:
+    if value is not None and value not in _DTYPES:
+        raise ValueError(f"{name} must be None or one of {', '.join(map(str, _DTYPES))}, got {value!r}")
 
 
 def check_amount(name: str, value: object, lowest: float = 0, *, above: bool = False) -> float:

@@ -1,6 +1,7 @@
 """Polar factors of the matrices in parameters: in batches, compiled, shared out over processes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from math import prod
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ._layout import Layout
 from ._options import SolveOptions, solve
 from ._plan import Block, Box, ParameterPlan, Span, chunk_spans, even_spans, shape_of, whole_box
 from ._round import Direction, Request, Round, rounds_of
@@ -59,54 +61,99 @@ class Matrices(NamedTuple):
 
 
 class MatrixCut(NamedTuple):
-    """How a parameter is cut into matrices: `[rows, columns]`, `batch` times, by rows into heads."""
+    """How a parameter is cut into matrices: `[rows, columns]`, `batch` times, each into heads of `sizes`."""
 
     shape: tuple[int, ...]
     batch: int
     rows: int
     columns: int
-    heads: int
+    sizes: tuple[int, ...]
+    by_columns: bool
+
+    @property
+    def matrix(self) -> tuple[int, int] | None:
+        """The shape of the matrices, None where they are of several."""
+        if len(set(self.sizes)) > 1:
+            return None
+        return (self.rows, self.sizes[0]) if self.by_columns else (self.sizes[0], self.columns)
+
+    def suits(self, layout: Layout) -> bool:
+        """Whether shards of this layout can be put together head by head."""
+        return self.matrix is not None or len(self.shape) == 2 or not layout.dim
 
     def matrices(self, box: Box) -> Matrices:
         """Those of a block."""
         shape = shape_of(box)
         columns = shape[1] if len(shape) == 2 else self.columns
-        return Matrices(shape, prod(shape) // columns, columns, self.rows // self.heads, self.columns)
+        rows = prod(shape) // columns
+        return Matrices(shape, rows, columns, *(self.matrix or (rows, columns)))
 
     def plan(self, dim: int, ranks: tuple[int, int]) -> ParameterPlan:
         """Blocks for (replicas, shards) ranks, where shards cut the parameter along `dim`.
 
-        Matrices that lie one after another by rows are had singly, or in as many ranges as there are ranks;
-        those cut along another dimension in ranges of the first one, or at once.
+        Matrices that lie one after another are had singly, or in as many ranges as there are ranks; those cut
+        along another dimension in ranges of the first one, or at once.
         """
-        shape, m = self.shape, self.rows // self.heads
+        shape, form = self.shape, (self.batch * self.rows, self.columns)
         if ranks[1] == 1:
             dim = 0
-        if dim == 0 or len(shape) == 2:
-            form: tuple[int, ...] = (self.batch * self.rows, self.columns)
-            spans = chunk_spans(shape[dim], ranks[1], form[0] // shape[0] if dim == 0 else 1)
-            whole = dim == 0 and not any(low % m for low, _ in spans)
-            ranges = _ranges(form[0] // m, m, spans if whole else None, ranks)
-            boxes: tuple[Box, ...] = tuple((span, (0, self.columns)) for span in ranges)
-        else:
-            form, spans = shape, chunk_spans(shape[dim], ranks[1])
+        if dim and len(shape) > 2:
+            spans = chunk_spans(shape[dim], ranks[1])
             first = even_spans(shape[0], min(shape[0], prod(ranks))) if self.batch > 1 else [(0, shape[0])]
-            boxes = tuple((span, *whole_box(shape[1:])) for span in first)
-        return ParameterPlan(form, dim, spans, boxes, tuple(self.matrices(box).cost for box in boxes))
+            boxes = [(span, *whole_box(shape[1:])) for span in first]
+            return self._planned(shape, dim, spans, boxes)
+        spans = chunk_spans(shape[dim], ranks[1], form[0] // shape[0] if dim == 0 else 1)
+        if self.matrix is None:
+            return self._planned(form, dim, spans, self._heads())
+        # The axis that ranges are taken of, and the size of a matrix along it.
+        axis = int(self.by_columns and self.batch == 1)
+        size = self.matrix[1] if axis else self.rows if self.by_columns else self.matrix[0]
+        whole = dim == axis and not any(low % size for low, _ in spans)
+        ranges = _ranges(form[axis] // size, size, spans if whole else None, ranks)
+        boxes = [((0, form[0]), span) if axis else (span, (0, form[1])) for span in ranges]
+        return self._planned(form, dim, spans, boxes)
+
+    def _heads(self) -> list[Box]:
+        """The box of each head, of any size."""
+        heads = list(pairwise(accumulate(self.sizes, initial=0)))
+        tops = [i * self.rows for i in range(self.batch)]
+        if self.by_columns:
+            return [((top, top + self.rows), head) for top in tops for head in heads]
+        return [((top + low, top + high), (0, self.columns)) for top in tops for low, high in heads]
+
+    def _planned(
+        self, form: tuple[int, ...], dim: int, spans: tuple[Span, ...], boxes: Sequence[Box]
+    ) -> ParameterPlan:
+        return ParameterPlan(form, dim, spans, tuple(boxes), tuple(self.matrices(box).cost for box in boxes))
 
 
-def matrix_cut(shape: Sequence[int], flatten: bool, heads: int, name: str = "params") -> MatrixCut:
-    """Read `[out, ...]` as one matrix `[out, rest]`, or leading dimensions as a batch; heads split rows.
+def matrix_cut(
+    shape: Sequence[int],
+    flatten: bool,
+    heads: int | tuple[int, ...] = 1,
+    heads_by: str = "rows",
+    name: str = "params",
+) -> MatrixCut:
+    """Read `[out, ...]` as one matrix `[out, rest]`, or leading dimensions as a batch; split it into heads.
 
-    Raises ValueError where the shape has fewer than two dimensions or rows that `heads` does not divide.
+    heads: the number of equal ones, or the size of each. Raises ValueError where the shape does not allow it.
     """
     shape = tuple(shape)
     if len(shape) < 2:
         raise ValueError(f"{name} must have at least 2 dimensions, got one of shape {shape}")
     rows, columns = (shape[0], prod(shape[1:])) if flatten else shape[-2:]
-    if rows % heads:
-        raise ValueError(f"heads must divide the rows of each matrix, got heads={heads} for shape {shape}")
-    return MatrixCut(shape, 1 if flatten else prod(shape[:-2]), rows, columns, heads)
+    length = columns if heads_by == "columns" else rows
+    if isinstance(heads, int):
+        if length % heads:
+            raise ValueError(
+                f"heads must divide the {heads_by} of each matrix, got heads={heads} for shape {shape}"
+            )
+        heads = (length // heads,) * heads
+    elif sum(heads) != length:
+        raise ValueError(
+            f"heads must sum to the {heads_by} of each matrix, got heads={heads} for shape {shape}"
+        )
+    return MatrixCut(shape, 1 if flatten else prod(shape[:-2]), rows, columns, heads, heads_by == "columns")
 
 
 def _ranges(count: int, size: int, spans: Sequence[Span] | None, ranks: tuple[int, int]) -> list[Span]:
@@ -203,32 +250,44 @@ def _portions(batch: Batch, sources: list[Source]) -> Iterator[list[Source]]:
 
 
 def dtypes(dtype: torch.dtype, options: SolveOptions) -> tuple[torch.dtype, torch.dtype]:
-    """The dtypes that directions of a dtype are stacked and sent in, and that their polar factors have.
+    """The dtypes that directions of a dtype are sent in, and that their polar factors have.
 
-    bfloat16 has the range of float32: what a solve would round to it may be rounded at once.
+    bfloat16 has the range of float32: what a solve would round to it may be sent so, but for numbers below
+    1e-38, which lose digits or vanish.
     """
     rounds_at_once = options.dtype is torch.bfloat16 and dtype is torch.float32
     return torch.bfloat16 if rounds_at_once else dtype, options.dtype or dtype
 
 
+class Wanted(NamedTuple):
+    """The details of a request for polar factors; factor(m, n): what those of a block are multiplied by."""
+
+    options: SolveOptions
+    factor: Callable[[int, int], float] | None = None
+
+
 def orthogonalise(run: BatchSolver, requests: Iterable[Request]) -> None:
-    """Apply to each request the polar factors of its direction; `details` are its SolveOptions."""
+    """Apply to each request the polar factors of its direction; `details` are what is Wanted."""
     rounds = rounds_of(
-        (request, *dtypes(request.direction.end.dtype, request.details)) for request in requests
+        (request, *dtypes(request.direction.end.dtype, request.details.options)) for request in requests
     )
     found: dict[Batch, list[tuple[Source, Round, Block, Matrices]]] = {}
     for own in rounds:
         for block, whole in own.collect():
-            _, direction, _, options = request = own.requests[block.parameter]
+            _, direction, _, details = request = own.requests[block.parameter]
             matrices = request.share.cut.matrices(block.box)
-            batch = Batch(options, matrices.tall, own.travels.dtype, own.travels.device)
+            # What does not travel is rounded in the solve, after it was scaled.
+            dtype = direction.end.dtype if own.exchange.alone else own.travels.dtype
+            batch = Batch(details.options, matrices.tall, dtype, own.travels.device)
             write = _writer(own, block, matrices, direction if whole is None else Direction(whole))
             source = Source(prod(matrices.grid), write)
             found.setdefault(batch, []).append((source, own, block, matrices))
     for batch, entries in found.items():
         factors = run(batch, [source for source, *_ in entries])
         for (_, own, block, matrices), stack in zip(entries, factors):
-            own.give(block, matrices.restore(stack))
+            factor = own.requests[block.parameter].details.factor
+            scaled = stack if factor is None else stack * factor(matrices.m, matrices.n)
+            own.give(block, matrices.restore(scaled))
     for own in rounds:
         own.finish()
 

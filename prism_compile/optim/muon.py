@@ -1,5 +1,6 @@
 """Muon with orthogonalisation by any rule of the library."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,11 +8,14 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .._interface.options import RuleLike, check_name
-from ._layout import aligned, local, shard_of, working_part
+from .._iteration.precision import accumulation_dtype
+from ._layout import Layout, aligned, local, shard_of, working_part
+from ._normuon import SECOND_MOMENT, RowNormaliser, has_whole_rows
 from ._optimizer import MatrixOptimizer, Stepping, gradient_of
 from ._options import (
     check_amount,
     check_coefficients,
+    check_dtype,
     check_flag,
     check_rate,
     check_rule_like,
@@ -19,14 +23,17 @@ from ._options import (
     group_defaults,
     solve_options,
 )
-from ._polar import BatchSolver, MatrixCut, matrix_cut, orthogonalise
+from ._polar import BatchSolver, MatrixCut, Wanted, matrix_cut, orthogonalise
 from ._round import Direction, Request, Shares
 
 _ADJUSTMENTS = ("original", "match_rms_adamw")
 # torch.optim.Muon's own, by K. Jordan; `rule="jordan"`.
 _JORDAN = (3.4445, -4.7750, 2.0315)
 # What torch.optim.Muon's param groups do not have.
-_OWN_OPTIONS = ("rule", "degree", "sketch_size", "seed", "dtype", "flatten", "heads")
+_OWN_OPTIONS = (
+    *("rule", "degree", "sketch_size", "seed", "dtype", "flatten", "heads", "heads_by"),
+    *("momentum_dtype", "beta2", "cautious"),
+)
 
 
 class Muon(MatrixOptimizer):
@@ -120,7 +127,11 @@ class Muon(MatrixOptimizer):
         seed: int = 0,
         dtype: torch.dtype | None = torch.bfloat16,
         flatten: bool = True,
-        heads: int = 1,
+        heads: int | Sequence[int] = 1,
+        heads_by: str = "rows",
+        momentum_dtype: torch.dtype | None = None,
+        beta2: float | None = None,
+        cautious: bool = False,
         compile: bool | dict[str, Any] = True,
         process_group: Any = None,
     ):
@@ -161,53 +172,103 @@ class Muon(MatrixOptimizer):
         for name in ("momentum", "weight_decay", "eps"):
             group[name] = check_amount(name, group[name])
         check_flag("nesterov", group["nesterov"])
+        check_flag("cautious", group["cautious"])
+        check_dtype("momentum_dtype", group["momentum_dtype"])
+        if group["beta2"] is not None:
+            group["beta2"] = check_amount("beta2", group["beta2"])
+            if group["beta2"] >= 1:
+                raise ValueError(f"beta2 must be None or in [0, 1), got {group['beta2']}")
         if group["adjust_lr_fn"] is not None:
             check_name("adjust_lr_fn", group["adjust_lr_fn"], _ADJUSTMENTS)
         _resolve_rule(group)
         check_solve(group, "ns_steps")
 
     def _cut(self, group: dict[str, Any], param: Tensor) -> MatrixCut:
-        return matrix_cut(param.shape, group["flatten"], group["heads"])
+        return matrix_cut(param.shape, group["flatten"], group["heads"], group["heads_by"])
+
+    def _layout(self, group: dict[str, Any], param: Tensor) -> Layout:
+        layout = super()._layout(group, param)
+        splits_rows = group["beta2"] is not None and not has_whole_rows(layout, param, group["flatten"])
+        if layout.dim and (splits_rows or not self._cut(group, param).suits(layout)):
+            return layout.whole()
+        return layout
+
+    def _restore(self, group: dict[str, Any], param: Tensor, saved: dict[str, Any]) -> None:
+        kept = {SECOND_MOMENT: accumulation_dtype(param.dtype), "momentum_buffer": group["momentum_dtype"]}
+        for name, dtype in kept.items():
+            if name in saved and dtype is not None:
+                self.state[param][name] = saved[name].to(param.device, dtype, copy=True)
 
     def _step(self, stepping: Stepping) -> None:
-        requests = [self._request(group, param) for group, active in stepping for param in active]
+        even = RowNormaliser()
+        requests = [self._request(group, param, even) for group, active in stepping for param in active]
         orthogonalise(self._polar, requests)
+        even.finish()
 
-    def _request(self, group: dict[str, Any], param: Tensor) -> Request:
+    def _request(self, group: dict[str, Any], param: Tensor, even: RowNormaliser) -> Request:
         """Advance a parameter's momentum; what is to be orthogonalised, and how the update is applied."""
         direction = self._direction(group, param)
-        share, layout, lr = self._shares[param], self._layout(group, param), group["lr"]
-        # Reading one from the host waits for nothing; one on a device is not read.
-        if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
-            lr = lr.item()
+        share, beta, flatten = self._shares[param], group["beta2"], group["flatten"]
         cut: MatrixCut = share.cut
-        rate = lr * _rate_factor(group["adjust_lr_fn"], cut.rows // cut.heads, cut.columns)
-        decay = 1 - lr * group["weight_decay"]
+
+        def factor(m: int, n: int) -> float:
+            return _rate_factor(group["adjust_lr_fn"], m, n)
+
+        # Matrices of several shapes have their factors before they are one update.
+        of_all = 1.0 if cut.matrix is None else factor(*cut.matrix)
+
+        def take(update: Tensor) -> None:
+            _apply(group, param, shard_of(update, param, share.layout), of_all)
 
         def apply(update: Tensor) -> None:
-            shard = shard_of(update.reshape(direction.end.shape), param, layout)
-            target = local(param).mul_(decay)
-            if isinstance(lr, Tensor) or torch.compiler.is_compiling():
-                # An alpha is a number, of whose value a caller's graph would make a guard.
-                target.sub_(shard * rate)
+            update = update.reshape(direction.end.shape)
+            if beta is None:
+                take(update)
             else:
-                target.add_(shard, alpha=-rate)
+                even(update, share, param, self.state[param], beta, flatten, take)
 
-        return Request(share, direction, apply, solve_options(group, "ns_steps"))
+        if beta is not None:
+            even.expect(share, direction.end.device)
+        options = solve_options(group, "ns_steps")
+        return Request(share, direction, apply, Wanted(options, factor if cut.matrix is None else None))
 
     def _direction(self, group: dict[str, Any], param: Tensor) -> Direction:
         """The momentum with this step's gradient in it, or Nesterov's mean of the two."""
-        layout, grad = self._layout(group, param), aligned(gradient_of(param), param)
-        state, momentum = self.state[param], group["momentum"]
+        layout, grad = self._shares[param].layout, aligned(gradient_of(param), param)
+        state, momentum, kept = self.state[param], group["momentum"], group["momentum_dtype"] or grad.dtype
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(grad, memory_format=torch.preserve_format)
-        buffer = state["momentum_buffer"].lerp_(grad, 1 - momentum)
+            state["momentum_buffer"] = torch.zeros_like(grad, dtype=kept, memory_format=torch.preserve_format)
+        # The option may be another one by now.
+        buffer = state["momentum_buffer"] = state["momentum_buffer"].to(kept)
+        if kept == grad.dtype:
+            mean = buffer.lerp_(grad, 1 - momentum)
+        else:
+            mean = buffer.to(grad.dtype).lerp_(grad, 1 - momentum)
+            buffer.copy_(mean)
         if layout.gathered:
-            whole = grad.lerp(buffer, momentum) if group["nesterov"] else buffer
+            whole = grad.lerp(mean, momentum) if group["nesterov"] else mean
             return Direction(working_part(whole, layout))
         if group["nesterov"]:
-            return Direction(local(buffer), local(grad), momentum)
-        return Direction(local(buffer))
+            return Direction(local(mean), local(grad), momentum)
+        return Direction(local(mean))
+
+
+def _apply(group: dict[str, Any], param: Tensor, update: Tensor, factor: float) -> None:
+    """Take the step of this process's part of a parameter."""
+    lr, target = group["lr"], local(param)
+    # Reading a rate from the host waits for nothing; one on a device is not read.
+    if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
+        lr = lr.item()
+    decay = lr * group["weight_decay"]
+    if group["cautious"]:
+        target.sub_(torch.where(update.sign() == target.sign(), target, 0) * decay)
+    else:
+        target.mul_(1 - decay)
+    if isinstance(lr, Tensor) or torch.compiler.is_compiling():
+        # An alpha is a number, of whose value a caller's graph would make a guard.
+        target.sub_((update * (lr * factor)).to(target.dtype))
+    else:
+        target.add_(update, alpha=-lr * factor)
 
 
 def _resolve_rule(group: dict[str, Any]) -> None:

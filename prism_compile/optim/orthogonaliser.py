@@ -1,6 +1,6 @@
 """The polar factors of many parameters' updates, for optimizers that others write."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from .._interface.options import RuleLike
 from ._layout import check_process_group, layout_of, placed_like, shard_of, working_part
 from ._options import check_compile, check_rule_like, check_solve, check_tensor, group_defaults, solve_options
-from ._polar import BatchSolver, matrix_cut, orthogonalise
+from ._polar import BatchSolver, Wanted, matrix_cut, orthogonalise
 from ._round import Direction, Request, Shares
 
 
@@ -24,7 +24,8 @@ class Orthogonaliser:
         steps, rule, degree, sketch_size, seed: see `polar`.
         dtype: the dtype of the iteration; None for the tensor's own.
         flatten: read `[out, ...]` as the matrix `[out, rest]`; False: leading dimensions are a batch.
-        heads: number of matrices of equal height that each matrix stacks by rows.
+        heads, heads_by: the number of matrices of equal height that each matrix stacks, or the height of
+            each; with `heads_by="columns"` their number or widths side by side.
         compile: True, False for eager solves, or keyword arguments of `torch.compile`.
         process_group: a ProcessGroup, or a DeviceMesh of one dimension, whose processes hold the same tensors
             (or the same shards) and share the solves. Each must call with the same shapes in the same order.
@@ -58,7 +59,8 @@ class Orthogonaliser:
         seed: int = 0,
         dtype: torch.dtype | None = None,
         flatten: bool = True,
-        heads: int = 1,
+        heads: int | Sequence[int] = 1,
+        heads_by: str = "rows",
         compile: bool | dict[str, Any] = True,
         process_group: Any = None,
     ):
@@ -66,7 +68,7 @@ class Orthogonaliser:
         options = group_defaults(locals())
         check_solve(options, "steps")
         self._options = solve_options(options, "steps")
-        self._flatten, self._heads = options["flatten"], options["heads"]
+        self._how = options["flatten"], options["heads"], options["heads_by"]
         self._polar = BatchSolver(check_compile(compile))
         self._shares = Shares(keeps=False)
         self._process_group = check_process_group(process_group)
@@ -81,7 +83,8 @@ class Orthogonaliser:
         for update in updates:
             check_tensor(update, "updates")
         layouts = [layout_of(update, self._process_group, "updates") for update in updates]
-        cuts = [matrix_cut(update.shape, self._flatten, self._heads, "updates") for update in updates]
+        cuts = [matrix_cut(update.shape, *self._how, "updates") for update in updates]
+        layouts = [own if cut.suits(own) else own.whole() for own, cut in zip(layouts, cuts)]
         filled = [i for i, update in enumerate(updates) if update.numel()]
         self._shares.share_out([(i, layouts[i], cuts[i]) for i in filled])
         found: dict[int, Tensor] = {}
@@ -93,7 +96,7 @@ class Orthogonaliser:
                 shard = shard_of(factor.reshape(direction.shape).to(direction.dtype), updates[i], layouts[i])
                 found[i] = placed_like(shard, updates[i])
 
-            return Request(self._shares[i], Direction(direction), take, self._options)
+            return Request(self._shares[i], Direction(direction), take, Wanted(self._options))
 
         orthogonalise(self._polar, map(request, filled))
         return [found[i] if i in found else torch.empty_like(update) for i, update in enumerate(updates)]

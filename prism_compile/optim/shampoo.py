@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import torch
@@ -176,7 +175,7 @@ class Shampoo(MatrixOptimizer):
         layout = super()._layout(group, param)
         if param.ndim > 2 and layout.dim:
             # Such a shard is no part of the matrix that has a row and column for each of a block's.
-            return Layout(layout.replicas, gathered=True)
+            return layout.whole()
         return layout
 
     def _cut(self, group: Group, param: Tensor) -> BlockCut | None:
@@ -247,25 +246,8 @@ class Shampoo(MatrixOptimizer):
         share = self._shares[weight]
         return [block.number for block in share.exchange.route([share.number]).owned]
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, each tensor to its parameter's device in the precision that state is kept in."""
-        seen: dict[str, Any] = {}
-        # As the last hook, this sees what the caller's hooks have made of the state.
-        handle = self.register_load_state_dict_pre_hook(lambda _, final: seen.update(final))
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            handle.remove()
-
-        # Blocks may be cut in another way now.
-        self._shares = self._new_shares()
-        self._share_out()
-        # torch casts state to the parameter's dtype and, where nothing changes, shares it with its source.
-        numbers = chain.from_iterable(group["params"] for group in seen["param_groups"])
-        weights = chain.from_iterable(group["params"] for group in self.param_groups)
-        for number, weight in zip(numbers, weights):
-            if number in seen["state"]:
-                self.state[weight] = restored(seen["state"][number], weight, self._owned(weight))
+    def _restore(self, group: Group, param: Tensor, saved: dict[str, Any]) -> None:
+        self.state[param] = restored(saved, param, self._owned(param))
 
 
 def _apply(group: Group, weight: Tensor, update: Tensor) -> None:
