@@ -107,21 +107,15 @@ class MatrixOptimizer(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, each tensor to its parameter's device in the precision that it is kept in."""
-        seen: dict[str, Any] = {}
-        # As the last hook, this sees what the caller's hooks have made of the state.
-        handle = self.register_load_state_dict_pre_hook(lambda _, final: seen.update(final))
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            handle.remove()
+        final = load_as_torch(self, state_dict)
         # Blocks may be cut in another way now.
         self._shares = self._new_shares()
         self._share_out()
         # torch casts state to the parameter's dtype and, where nothing changes, shares it with its source.
-        for group, saved in zip(self.param_groups, seen["param_groups"]):
+        for group, saved in zip(self.param_groups, final["param_groups"]):
             for param, number in zip(group["params"], saved["params"]):
-                if number in seen["state"]:
-                    self._restore(group, param, seen["state"][number])
+                if number in final["state"]:
+                    self._restore(group, param, final["state"][number])
 
     def _restore(self, group: dict[str, Any], param: Tensor, saved: dict[str, Any]) -> None:
         """Give a parameter its saved state, which torch has cast to the dtype of the parameter."""
@@ -228,6 +222,18 @@ class MatrixOptimizer(Optimizer):
                     f"{tuple(param.shape)}"
                 )
         return found
+
+
+def load_as_torch(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Load a state as torch does; returns what the hooks of the optimizer have made of it."""
+    final: dict[str, Any] = {}
+    # As the last hook, this sees what the others have made.
+    handle = optimizer.register_load_state_dict_pre_hook(lambda _, state: final.update(state))
+    try:
+        Optimizer.load_state_dict(optimizer, state_dict)
+    finally:
+        handle.remove()
+    return final
 
 
 def _is_same(values: list[Any], others: list[Any]) -> bool:

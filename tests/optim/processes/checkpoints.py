@@ -27,7 +27,7 @@ def _made(kind: str, world: int) -> tuple[nn.Module, list[Optimizer]]:
             options["shard_state"] = True
     if name == "shampoo":
         return model, [shampoo.build(model.parameters(), lr=0.01, **options)]
-    return model, [muon.build([p for p in model.parameters() if p.ndim > 1], **options)]
+    return model, [muon.build([p for p in model.parameters() if p.ndim > 1], beta2=0.9, **options)]
 
 
 def _steps(model: nn.Module, optimizers: list[Optimizer], first: int) -> None:
