@@ -68,8 +68,13 @@ class Muon(MatrixOptimizer):
         dtype: the dtype of the iteration; None for the gradient's own.
         flatten: read `[out, ...]`, a convolution's weight, as the matrix `[out, rest]`. With False leading
             dimensions are a batch of matrices `[..., m, n]`: experts, or heads.
-        heads: number of matrices of equal height that each matrix stacks by rows; 3 for a fused `[3m, n]`
-            query, key and value.
+        heads, heads_by: the number of matrices of equal height that each matrix stacks (3 for a fused
+            `[3m, n]` query, key and value), or the height of each (`[q, k, v]` of grouped heads, `[gate, up]`);
+            with `heads_by="columns"` their number or widths side by side, as in an output projection.
+        momentum_dtype: the dtype that momentum is kept in, such as torch.bfloat16; None for the gradient's.
+        beta2: NorMuon's: the decay, in [0, 1), of the mean square of each row of the updates. Each row is
+            divided by the root of its own, and the update given the norm that it had. 0.95 in its source.
+        cautious: let weights decay only where the update moves them towards zero.
         compile: True, False for eager solves, or keyword arguments of `torch.compile`, such as
             `{"mode": "max-autotune-no-cudagraphs"}`. A new number of matrices, where gradients are missing,
             may take another graph; the batch is then filled with zeros up to twice over to avoid it.
@@ -96,7 +101,8 @@ class Muon(MatrixOptimizer):
     Cost: that of `polar` for each matrix; memory for one copy of the largest batch, and its solve. With W
     processes a W-th of the solves each, and memory for this process's directions and results.
 
-    Source: K. Jordan, Muon (2024); Liu et al., arXiv 2502.16982 (`match_rms_adamw`); `torch.optim.Muon`.
+    Source: K. Jordan, Muon (2024); Liu et al., arXiv 2502.16982 (`match_rms_adamw`); `torch.optim.Muon`; Li
+    et al., arXiv 2510.05491 (NorMuon); Chen et al., arXiv 2510.12402 (cautious weight decay).
 
     Example:
         >>> import torch
@@ -107,6 +113,18 @@ class Muon(MatrixOptimizer):
         >>> model(torch.randn(4, 8)).square().mean().backward()
         >>> for optimizer in optimizers:
         ...     optimizer.step()
+
+    QK-clip (Kimi K2, arXiv 2507.20534) keeps attention's logits below t: after a step, the queries and keys
+    of a head whose largest logit was larger shrink. Where the model notes that logit of each head, it is a
+    hook:
+
+        >>> query, key = torch.nn.Linear(8, 8, bias=False), torch.nn.Linear(8, 8, bias=False)
+        >>> largest = torch.tensor([50.0, 400.0])
+        >>> def clip(optimizer, args, kwargs, t=100.0):
+        ...     shrink = (t / largest).clamp(max=1).sqrt()
+        ...     for weight in (query.weight, key.weight):
+        ...         weight.data.unflatten(0, (len(shrink), -1)).mul_(shrink[:, None, None])
+        >>> handle = optimizers[0].register_step_post_hook(clip)
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """Muon's options beyond torch's: heads of any size, NorMuon, cautious decay, momentum in half precision."""
 
+import doctest
 import io
 
 import pytest
@@ -164,6 +165,25 @@ def test_a_callers_graph_takes_them_in():
         other.step()
     assert counter.frame_count == 2
     torch.testing.assert_close(params, others, rtol=0, atol=1e-6)
+
+
+def test_qk_clip_as_the_docstring_has_it_bounds_the_logits():
+    example = doctest.DocTestFinder().find(Muon, "Muon", globs={})[0]
+    names: dict = {}
+    for line in example.examples:
+        exec(line.source, names)  # the docstring's own lines
+    query, key, largest = names["query"].weight, names["key"].weight, names["largest"]
+    x = gaussian(32, 8, dtype=torch.float32)
+
+    def logits() -> torch.Tensor:
+        q, k = ((x @ weight.T).unflatten(1, (2, 4)).transpose(0, 1) for weight in (query, key))
+        return (q @ k.mT).detach()
+
+    before = logits()
+    # The first head is below the bound of 100, the second twice above it.
+    largest.copy_(torch.tensor([50.0, 200.0]))
+    names["optimizers"][0].step()
+    torch.testing.assert_close(logits(), before * torch.tensor([1.0, 0.5])[:, None, None])
 
 
 @pytest.mark.parametrize(
