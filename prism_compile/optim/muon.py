@@ -69,7 +69,7 @@ class Muon(MatrixOptimizer):
         flatten: read `[out, ...]`, a convolution's weight, as the matrix `[out, rest]`. With False leading
             dimensions are a batch of matrices `[..., m, n]`: experts, or heads.
         heads, heads_by: the number of matrices of equal height that each matrix stacks (3 for a fused
-            `[3m, n]` query, key and value), or the height of each (`[q, k, v]` of grouped heads, `[gate, up]`);
+            `[3m, n]` query, key and value), or the height of each (grouped `[q, k, v]`, gated `[gate, up]`);
             with `heads_by="columns"` their number or widths side by side, as in an output projection.
         momentum_dtype: the dtype that momentum is kept in, such as torch.bfloat16; None for the gradient's.
         beta2: NorMuon's: the decay, in [0, 1), of the mean square of each row of the updates. Each row is
