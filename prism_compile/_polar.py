@@ -13,7 +13,14 @@ from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, identity_minus, inverse, quotient
+from ._iteration.linear_algebra import (
+    adjoint,
+    identity_minus,
+    inverse,
+    inverse_root_of,
+    plus_product,
+    quotient,
+)
 from ._iteration.loop import step_info
 from ._iteration.precision import at_least_float32, is_half
 from ._iteration.scaling import magnitude, nonzero, relative_asymmetry
@@ -45,7 +52,8 @@ class PolarForm(Form):
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         tall, scale = adjoint(A) if self.wide else A, magnitude(A)
         # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
-        return (quotient(tall, nonzero(scale)) * max(tall.shape[-2], 1) ** -0.5).to(A.dtype), scale
+        scaled = quotient(tall, nonzero(scale)) * inverse_root_of(tall.shape[-2], scale)
+        return scaled.to(A.dtype), scale
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(adjoint(A), A)
@@ -63,7 +71,7 @@ class PolarForm(Form):
         if polynomial.step in self.ends:
             return PolarState(polynomial.after(X) if Q is None else torch.bmm(X, polynomial.after(Q)))
         g = polynomial.matrix()
-        half = torch.baddbmm(g, polynomial.residual, g, alpha=-1)
+        half = plus_product(g, polynomial.residual, g, alpha=-1)
         residual = identity_minus(polynomial.identity, g, half)
         return PolarState(X, g if Q is None else torch.bmm(Q, g), residual)
 

@@ -14,7 +14,7 @@ from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus, inverse, rms_norm
+from ._iteration.linear_algebra import identity_minus, inverse, plus_product, rms_norm
 from ._iteration.precision import measured
 from ._iteration.scaling import nonzero, relative_asymmetry, relative_norm
 from ._planning import planned_steps
@@ -87,7 +87,7 @@ class CoupledForm(Form):
             X = measured(state.X)
             if "inv_sqrt" not in self.wants:
                 residuals.append(rms_norm(identity_minus(identity, Y, X)))
-            residuals.append(relative_norm(torch.baddbmm(M, X, X, alpha=-1), M))
+            residuals.append(relative_norm(plus_product(M, X, X, alpha=-1), M))
         # Unlike a comparison, the maximum keeps NaN.
         return torch.stack(residuals).amax(0)
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .linear_algebra import plus_product
+
 
 class Coefficients(NamedTuple):
     """g0, g1, g2; each a number or a `[b, 1, 1]` tensor. g2 is 0 for degree 1."""
@@ -34,7 +36,7 @@ def quadratic_of(R: Tensor, linear: float, square: float = 1) -> Tensor:
     """linear·R + square·R², one product."""
     if linear == 0 and square == 1:
         return torch.bmm(R, R)
-    return torch.baddbmm(R, R, R, beta=linear, alpha=square)
+    return plus_product(R, R, R, linear, square)
 
 
 class Polynomial(NamedTuple):
@@ -52,12 +54,11 @@ class Polynomial(NamedTuple):
 
     def times(self, X: Tensor) -> Tensor:
         """g(R) X."""
-        # baddbmm adds in the product's accumulator, which halves half-precision error.
-        return torch.baddbmm(X, self.W, X, beta=self.base)
+        return plus_product(X, self.W, X, self.base)
 
     def after(self, X: Tensor) -> Tensor:
         """X g(R)."""
-        return torch.baddbmm(X, X, self.W, beta=self.base)
+        return plus_product(X, X, self.W, self.base)
 
 
 class Mixture(NamedTuple):

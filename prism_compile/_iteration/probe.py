@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import labels
 from .basis import Basis
-from .linear_algebra import parts_of
+from .linear_algebra import parts_of, plus_product
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class SketchProbe(Probe):
     def first_pair(self) -> Tensor:
         R = self.basis.residual
         b = R.shape[0]
-        return torch.baddbmm(self.first.expand(b, -1, -1), self.second.expand(b, -1, -1), R)
+        return plus_product(self.first, self.second.expand(b, -1, -1), R)
 
     def product(self, V: Tensor, M: Tensor, c: float, d: float) -> Tensor:
         if c == 0 and d == 1:
             return torch.bmm(V, M)
-        return torch.baddbmm(V, V, M, beta=c, alpha=d)
+        return plus_product(V, V, M, c, d)
 
 
 class SpectrumProbe(Probe):
