@@ -49,15 +49,18 @@ class Matrices(NamedTuple):
     def read(self, tensor: Tensor) -> Tensor:
         """A tensor of the shape as a stack; a view where strides allow."""
         down, across = self.grid
-        stack = tensor.reshape(down, self.m, across, self.n).transpose(1, 2)
-        stack = stack.reshape(down * across, self.m, self.n)
+        stack = tensor.reshape(down, self.m, self.columns)
+        if across > 1:
+            stack = stack.unflatten(2, (across, self.n)).transpose(1, 2).flatten(0, 1)
         return stack.mT if self.m < self.n else stack
 
     def restore(self, stack: Tensor) -> Tensor:
         """A stack in the shape."""
         if self.m < self.n:
             stack = stack.mT
-        return stack.reshape(*self.grid, self.m, self.n).transpose(1, 2).reshape(self.shape)
+        if self.grid[1] > 1:
+            stack = stack.unflatten(0, self.grid).transpose(1, 2)
+        return stack.reshape(self.shape)
 
 
 class MatrixCut(NamedTuple):

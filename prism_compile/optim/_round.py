@@ -119,7 +119,8 @@ class Round:
     def piece(self, block: Block, tensor: Tensor) -> Tensor:
         """The view of a block in a tensor that is, like its request's direction, this process's part."""
         held = self.exchange.held(block.parameter)
-        return part(tensor.reshape(shape_of(held)), held, self.exchange.piece(block))
+        tensor = tensor.reshape(shape_of(held))
+        return tensor if block.box == held else part(tensor, held, self.exchange.piece(block))
 
     def _own_piece(self, block: Block) -> Tensor:
         number = block.parameter
@@ -154,7 +155,7 @@ class Round:
         """Take the update of a block; where nothing travels a parameter's is applied with its last block."""
         blocks = self.exchange.plan.blocks[block.parameter]
         if self.exchange.alone and len(blocks) == 1:
-            self.distribute([block.parameter], {block: update})
+            self.requests[block.parameter].apply(update)
             return
         # A CUDA graph writes its next results over these.
         self._updates[block] = update.clone()

@@ -13,6 +13,7 @@ from ._layout import Layout, aligned, local, shard_of, working_part
 from ._normuon import SECOND_MOMENT, RowNormaliser, has_whole_rows
 from ._optimizer import MatrixOptimizer, Stepping, gradient_of
 from ._options import (
+    SolveOptions,
     check_amount,
     check_coefficients,
     check_dtype,
@@ -219,11 +220,16 @@ class Muon(MatrixOptimizer):
 
     def _step(self, stepping: Stepping) -> None:
         even = RowNormaliser()
-        requests = [self._request(group, param, even) for group, active in stepping for param in active]
+        requests: list[Request] = []
+        for group, active in stepping:
+            options = solve_options(group, "ns_steps")
+            requests += [self._request(group, param, even, options) for param in active]
         orthogonalise(self._polar, requests)
         even.finish()
 
-    def _request(self, group: dict[str, Any], param: Tensor, even: RowNormaliser) -> Request:
+    def _request(
+        self, group: dict[str, Any], param: Tensor, even: RowNormaliser, options: SolveOptions
+    ) -> Request:
         """Advance a parameter's momentum; what is to be orthogonalised, and how the update is applied."""
         direction = self._direction(group, param)
         share, beta, flatten = self._shares[param], group["beta2"], group["flatten"]
@@ -247,7 +253,6 @@ class Muon(MatrixOptimizer):
 
         if beta is not None:
             even.expect(share, direction.end.device)
-        options = solve_options(group, "ns_steps")
         return Request(share, direction, apply, Wanted(options, factor if cut.matrix is None else None))
 
     def _direction(self, group: dict[str, Any], param: Tensor) -> Direction:
