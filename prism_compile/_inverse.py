@@ -68,7 +68,7 @@ def inv(
 
     Args:
         A: `[..., n, n]`, float64, float32, complex128, complex64, bfloat16 or float16 (half precision
-            is computed in float32).
+            is computed in float32; on TF32 see `polar`).
         steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`;
             of the rules, the tables do not serve p = 1.
 

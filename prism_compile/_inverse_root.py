@@ -114,7 +114,7 @@ def inv_root(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         p: order of the root, an int ≥ 1.
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         rule: as in `polar`; the tables serve p = 2 only.

@@ -68,7 +68,7 @@ def signm(
 
     Args:
         A: `[..., n, n]`, float64, float32, complex128, complex64, bfloat16 or float16 (half precision
-            is computed in float32). It need not be symmetric or Hermitian.
+            is computed in float32; on TF32 see `polar`). It need not be symmetric or Hermitian.
         rule: as in `polar`, but "prism" by default. "adaptive" is better where A is symmetric or Hermitian,
             and may not converge where it is not.
         newton_steps: as in `polar`, with X⁻¹ for X⁻ᴴ. Where all steps are Newton's, the eigenvalues may be

@@ -130,7 +130,7 @@ def sqrtm(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive (semi)definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
@@ -188,7 +188,7 @@ def inv_sqrtm(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
@@ -245,7 +245,7 @@ def sqrtm_pair(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.

@@ -44,8 +44,8 @@ def plus_product(C: Tensor, A: Tensor, B: Tensor, beta: float = 1, alpha: float 
     """
     if A.device.type == "cuda" and A.shape[0] == 1:
         # One operation in half precision. In others, and of batches, torch first copies C to the result.
-        C = C if C.ndim == 2 else C[0]
-        return torch.addmm(C, A[0], B[0], beta=beta, alpha=alpha)[None]
+        C = C if C.ndim == 2 else C.squeeze(0)
+        return torch.addmm(C, A.squeeze(0), B.squeeze(0), beta=beta, alpha=alpha).unsqueeze(0)
     return torch.baddbmm(C, A, B, beta=beta, alpha=alpha)
 
 
@@ -67,7 +67,7 @@ def inverse(A: Tensor) -> Tensor:
             return torch.cat([inverse(part) for part in A.split(at_once)])
     found: Tensor
     found, failed = torch.linalg.inv_ex(A)
-    return found.masked_fill((failed != 0)[..., None, None], float("nan"))
+    return found.masked_fill((failed != 0).reshape(-1, 1, 1), float("nan"))
 
 
 def commutator(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
