@@ -115,13 +115,8 @@ class TestParity:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"lr": -1.0}, ValueError, "lr must be finite and ≥ 0, got -1.0"),
-        ({"lr": "a"}, TypeError, "lr must be a number ≥ 0, got 'a' of type str"),
         ({"nesterov": 1}, TypeError, "nesterov must be True or False"),
-        ({"process_group": "world"}, TypeError, "process_group must be None, a .* got 'world' of type str"),
-        ({"lr": torch.ones(2)}, ValueError, "lr must have one element"),
         ({"momentum": -0.1}, ValueError, "momentum must be finite and ≥ 0"),
-        ({"weight_decay": float("nan")}, ValueError, "weight_decay must be finite and ≥ 0"),
         ({"adjust_lr_fn": "other"}, ValueError, "adjust_lr_fn must be one of .* got 'other'"),
         ({"ns_coefficients": (1.0, 2.0)}, ValueError, r"ns_coefficients must have three finite numbers \(a"),
         (
@@ -137,7 +132,6 @@ class TestParity:
         ({"dtype": torch.complex64}, ValueError, "dtype must be None or one of .* got torch.complex64"),
         ({"flatten": 1}, TypeError, "flatten must be True or False"),
         ({"heads": 5}, ValueError, "heads must divide"),
-        ({"compile": "yes"}, TypeError, "compile must be"),
     ],
     ids=str,
 )
