@@ -1,7 +1,6 @@
 """What the optimizers of this package have in common: param groups, closures, copies and refusals."""
 
 from collections.abc import Callable
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -162,9 +161,8 @@ class MatrixOptimizer(Optimizer):
             # Schedulers set it in every step.
             group["lr"] = check_rate(group["lr"])
         # By identity, for a tensor's comparison would wait for the device.
-        edited = [
-            i for i in range(len(groups)) if i >= len(self._seen) or not _is_same(seen[i], self._seen[i])
-        ]
+        known = [*self._seen, *([] for _ in groups)]
+        edited = [i for i, own in enumerate(seen) if [*map(id, own)] != [*map(id, known[i])]]
         for i in edited:
             self._take_up(groups[i])
         if edited or len(seen) != len(self._seen):
@@ -217,10 +215,8 @@ class MatrixOptimizer(Optimizer):
         found = [param for param in group["params"] if param.grad is not None and param.numel() > 0]
         for param in found:
             if param.grad is not None and param.grad.is_sparse:
-                raise RuntimeError(
-                    f"{type(self).__name__} does not support sparse gradients, got one of shape "
-                    f"{tuple(param.shape)}"
-                )
+                own, shape = type(self).__name__, tuple(param.shape)
+                raise RuntimeError(f"{own} does not support sparse gradients, got one of shape {shape}")
         return found
 
 
@@ -234,10 +230,6 @@ def load_as_torch(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str,
     finally:
         handle.remove()
     return final
-
-
-def _is_same(values: list[Any], others: list[Any]) -> bool:
-    return len(values) == len(others) and all(map(is_, values, others))
 
 
 def gradient_of(param: Tensor) -> Tensor:

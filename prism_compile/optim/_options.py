@@ -20,15 +20,8 @@ Row = tuple[float, float, float]
 
 # Options of torch's optimizers that ours do not have.
 _FOREIGN = (
-    "amsgrad",
-    "betas",
-    "capturable",
-    "dampening",
-    "differentiable",
-    "foreach",
-    "fused",
-    "maximize",
-    "momentum",
+    *("amsgrad", "betas", "capturable", "dampening", "differentiable"),
+    *("foreach", "fused", "maximize", "momentum"),
 )
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # Arguments of an optimizer that are no options of its param groups.
@@ -151,9 +144,8 @@ def check_coefficients(value: object) -> Row | None:
     """`ns_coefficients` as Python's numbers."""
     if value is None:
         return None
-    return check_table([tuple(_iterable("ns_coefficients", value, "None or (a, b, c)"))], "ns_coefficients")[
-        0
-    ]
+    row = tuple(_iterable("ns_coefficients", value, "None or (a, b, c)"))
+    return check_table([row], "ns_coefficients")[0]
 
 
 def _iterable(name: str, value: Any, allowed: str) -> Any:

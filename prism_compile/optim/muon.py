@@ -87,7 +87,7 @@ class Muon(MatrixOptimizer):
 
     A compiled train step of the caller's takes `step` into its graph, where the optimizer is an argument or a
     closure's variable (of a global Dynamo makes constants) and no other process takes part: one graph for the
-    first step and one for the others, whatever their rate.
+    first step and one for the others, at any rate.
 
     All options from `lr` to `heads` may differ by param group. `state_dict` has the layout of torch's, whose
     checkpoints load: options that they lack stay as they are, but for a rule that is "jordan" or a table,
@@ -263,10 +263,9 @@ class Muon(MatrixOptimizer):
             state["momentum_buffer"] = torch.zeros_like(grad, dtype=kept, memory_format=torch.preserve_format)
         # The option may be another one by now.
         buffer = state["momentum_buffer"] = state["momentum_buffer"].to(kept)
-        if kept == grad.dtype:
-            mean = buffer.lerp_(grad, 1 - momentum)
-        else:
-            mean = buffer.to(grad.dtype).lerp_(grad, 1 - momentum)
+        grad = grad.to(torch.promote_types(kept, grad.dtype))
+        mean = buffer.to(grad.dtype).lerp_(grad, 1 - momentum)
+        if mean is not buffer:
             buffer.copy_(mean)
         if layout.gathered:
             whole = grad.lerp(mean, momentum) if group["nesterov"] else mean

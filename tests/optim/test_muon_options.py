@@ -125,6 +125,16 @@ class TestHalfMomentum:
         # 2⁻⁹ of a buffer a step turns directions by as much; updates are of some tenths of the parameters.
         assert 0 < relative_difference(params, others) < 4 * 2**-8
 
+    def test_float32_momentum_of_bfloat16_gradients_loses_nothing(self):
+        (param,) = parameters([(8, 6)], dtype=torch.bfloat16)
+        optimizer = Muon([param], momentum_dtype=torch.float32, compile=False)
+        expected = torch.zeros(8, 6)
+        for seed in range(3):
+            set_gradients([param], seed)
+            optimizer.step()
+            expected.lerp_(param.grad.float(), 1 - 0.95)
+        assert torch.equal(optimizer.state[param]["momentum_buffer"], expected)
+
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     def test_resuming_changes_nothing(self, dtype):
         options = {

@@ -1,4 +1,4 @@
-"""Polar factors for an optimizer of one's own."""
+"""Polar factors for optimizers that others write."""
 
 import pytest
 import torch
