@@ -18,6 +18,8 @@ from .._iteration.scaling import magnitude, nonzero
 
 Row = tuple[float, float, float]
 
+# torch.optim.Muon's own, by K. Jordan; `rule="jordan"`.
+_JORDAN = (3.4445, -4.7750, 2.0315)
 # Options of torch's optimizers that ours do not have.
 _FOREIGN = (
     *("amsgrad", "betas", "capturable", "dampening", "differentiable"),
@@ -140,12 +142,25 @@ def check_rule_like(value: object) -> str | tuple[Row, ...] | None:
     return check_table(_iterable("rule", value, "None, a name or the rows (a, b, c) of a table"))
 
 
-def check_coefficients(value: object) -> Row | None:
-    """`ns_coefficients` as Python's numbers."""
-    if value is None:
-        return None
-    row = tuple(_iterable("ns_coefficients", value, "None or (a, b, c)"))
-    return check_table([row], "ns_coefficients")[0]
+def resolve_rule(group: dict[str, Any]) -> None:
+    """Settle Muon's `rule`, and leave coefficients that torch.optim.Muon can read in the group.
+
+    A table of one row is the same said by either; the rule of other tables and names is none of torch's.
+    """
+    given = group.get("ns_coefficients")
+    rule: Any = check_rule_like(group.get("rule"))
+    if given is not None:
+        row = tuple(_iterable("ns_coefficients", given, "None or (a, b, c)"))
+        (given,) = check_table([row], "ns_coefficients")
+    if rule is None and given is None:
+        # By `tools/train` the cheapest that ends at no higher loss; the tables are quintics.
+        rule = "polar_express" if group["degree"] == 2 else "prism"
+    elif rule is None:
+        rule = "jordan" if given == _JORDAN else (given,)
+    row = rule[0] if not isinstance(rule, str) and len(rule) == 1 else _JORDAN
+    if given not in (None, _JORDAN, row):
+        raise ValueError(f"rule must be None where ns_coefficients are {given}, got {rule!r}")
+    group["rule"], group["ns_coefficients"] = rule, row
 
 
 def _iterable(name: str, value: Any, allowed: str) -> Any:

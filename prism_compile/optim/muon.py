@@ -15,21 +15,18 @@ from ._optimizer import MatrixOptimizer, Stepping, gradient_of
 from ._options import (
     SolveOptions,
     check_amount,
-    check_coefficients,
     check_dtype,
     check_flag,
     check_rate,
-    check_rule_like,
     check_solve,
     group_defaults,
+    resolve_rule,
     solve_options,
 )
 from ._polar import BatchSolver, MatrixCut, Wanted, matrix_cut, orthogonalise
 from ._round import Direction, Request, Shares
 
 _ADJUSTMENTS = ("original", "match_rms_adamw")
-# torch.optim.Muon's own, by K. Jordan; `rule="jordan"`.
-_JORDAN = (3.4445, -4.7750, 2.0315)
 # What torch.optim.Muon's param groups do not have.
 _OWN_OPTIONS = (
     *("rule", "degree", "sketch_size", "seed", "dtype", "flatten", "heads", "heads_by"),
@@ -172,7 +169,7 @@ class Muon(MatrixOptimizer):
         # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
         for own, loaded in zip(self.__dict__.get("param_groups", ()), state["param_groups"]):
             if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
-                _resolve_rule(loaded)
+                resolve_rule(loaded)
             for name in _OWN_OPTIONS:
                 loaded.setdefault(name, own[name])
         super().__setstate__(state)
@@ -199,7 +196,7 @@ class Muon(MatrixOptimizer):
                 raise ValueError(f"beta2 must be None or in [0, 1), got {group['beta2']}")
         if group["adjust_lr_fn"] is not None:
             check_name("adjust_lr_fn", group["adjust_lr_fn"], _ADJUSTMENTS)
-        _resolve_rule(group)
+        resolve_rule(group)
         check_solve(group, "ns_steps")
 
     def _cut(self, group: dict[str, Any], param: Tensor) -> MatrixCut:
@@ -291,24 +288,6 @@ def _apply(group: dict[str, Any], param: Tensor, update: Tensor, factor: float) 
         target.sub_((update * (lr * factor)).to(target.dtype))
     else:
         target.add_(update, alpha=-lr * factor)
-
-
-def _resolve_rule(group: dict[str, Any]) -> None:
-    """Settle `rule`, and leave coefficients that torch.optim.Muon can read in the group.
-
-    A table of one row is the same said by either; the rule of other tables and names is none of torch's.
-    """
-    given: Any = check_coefficients(group.get("ns_coefficients"))
-    rule: Any = check_rule_like(group.get("rule"))
-    if rule is None and given is None:
-        # By `tools/train` the cheapest that ends at no higher loss; the tables are quintics.
-        rule = "polar_express" if group["degree"] == 2 else "prism"
-    elif rule is None:
-        rule = "jordan" if given == _JORDAN else (given,)
-    row = rule[0] if not isinstance(rule, str) and len(rule) == 1 else _JORDAN
-    if given not in (None, _JORDAN, row):
-        raise ValueError(f"rule must be None where ns_coefficients are {given}, got {rule!r}")
-    group["rule"], group["ns_coefficients"] = rule, row
 
 
 def _rate_factor(adjust_lr_fn: str | None, m: int, n: int) -> float:

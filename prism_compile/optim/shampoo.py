@@ -214,13 +214,13 @@ class Shampoo(MatrixOptimizer):
 
     def _request(self, step: WeightStep, weight: Tensor) -> Request:
         """The gradient of a weight, and how its update is applied."""
-        layout = self._layout(step.group, weight)
-        gradient = working_part(aligned(gradient_of(weight), weight), layout)
+        share = self._shares[weight]
+        gradient = working_part(aligned(gradient_of(weight), weight), share.layout)
 
         def apply(update: Tensor) -> None:
-            _apply(step.group, weight, shard_of(update.reshape(gradient.shape), weight, layout))
+            _apply(step.group, weight, shard_of(update.reshape(gradient.shape), weight, share.layout))
 
-        return Request(self._shares[weight], Direction(gradient), apply, step)
+        return Request(share, Direction(gradient), apply, step)
 
     def _collected(self, own: Round) -> dict[Block, BlockStep]:
         """The steps of the blocks that this process owns, their gradients having been brought to it."""
