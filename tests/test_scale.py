@@ -52,8 +52,9 @@ class FakeLayout:
 
 def sent_by_exchange(plan, grid, place, monkeypatch) -> int:
     """Bytes that the library's own exchange hands to its collectives, for a plan's units in bfloat16."""
-    from prism_compile.optim._shared.boxes import shape_of
-    from prism_compile.optim._shared.exchange import Exchange
+    from prism_compile.optim._exchange import Exchange
+    from prism_compile.optim._plan import shape_of
+    from prism_compile.optim._round import Direction, Request, Round
 
     sent = []
 
@@ -72,16 +73,20 @@ def sent_by_exchange(plan, grid, place, monkeypatch) -> int:
     monkeypatch.setattr(dist, "all_to_all_single", all_to_all)
     monkeypatch.setattr(dist, "all_gather_single", all_gather)
     exchange = Exchange(FakeLayout(grid, place))
-    exchange.plan.add(plan.members)
+    exchange.plan.add(plan.parameters)
     like = torch.empty(0, dtype=torch.bfloat16, device="meta")
-    route = exchange.route(range(len(plan.members)))
-    local = [torch.empty(exchange.shard_shape(i), device="meta") for i in range(len(plan.members))]
-    mine = [unit for unit, _ in exchange.collect(route, local.__getitem__, like)]
-    results = {unit: like.new_empty(shape_of(unit.box)) for unit in mine}
-    found = {member: shard.shape for member, shard in exchange.distribute(route, results, like)}
+    held = {i: shape_of(exchange.held(i)) for i in range(len(plan.parameters))}
+    found = {}
+    own = Round(exchange, like, like)
+    for number, shape in held.items():
+        direction = Direction(torch.empty(shape, device="meta"))
+        own.requests[number] = Request(
+            None, direction, lambda update, number=number: found.update({number: update.shape}), None
+        )
+    updates = {block: like.new_empty(shape_of(block.box)) for block, _ in own.collect()}
+    own.distribute(own.requests, updates)
     # A shard that is empty takes nothing.
-    shapes = {member: exchange.shard_shape(member) for member in range(len(plan.members))}
-    assert found == {member: shape for member, shape in shapes.items() if prod(shape)}
+    assert found == {parameter: shape for parameter, shape in held.items() if prod(shape)}
     return 2 * sum(sent)
 
 

@@ -57,7 +57,7 @@ def test_every_module_has_a_layer():
     assert all(exists(name) for path in MODULES for name in imported(path))
     assert ("_rules",) in imported(PACKAGE / "_interface" / "options.py")
     assert ("_iteration", "labels") in imported(PACKAGE / "_iteration" / "loop.py")
-    batches = imported(PACKAGE / "optim" / "_shared" / "batches.py")
+    batches = imported(PACKAGE / "optim" / "_options.py")
     assert ("__init__",) in batches
     assert ("_iteration", "scaling") in batches
 
@@ -74,13 +74,6 @@ def test_imports_point_down(path):
         assert LAYERS[name[0]] <= own, f"{'.'.join(parts(path))} imports {'.'.join(name)}"
         if parts(path)[0] in FUNCTIONS:
             assert name[0] not in FUNCTIONS, "a function is a file that needs no other"
-
-
-@pytest.mark.parametrize("room", ["_muon", "_shampoo", "_shared"])
-def test_an_optimizers_room_needs_no_other_optimizers(room):
-    for path in (PACKAGE / "optim" / room).glob("*.py"):
-        rooms = {name[1] for name in imported(path) if name[0] == "optim" and len(name) > 1}
-        assert rooms <= {room, "_shared"}, path
 
 
 def test_no_module_imports_itself_by_way_of_others():

@@ -1,8 +1,9 @@
 """Optimizers that orthogonalise or precondition by the library's matrix functions."""
 
-from ._muon import Muon
-from ._shampoo import Shampoo
-from ._shared.orthogonaliser import Orthogonaliser
-from ._shared.parameters import ParameterSplit, split_parameters
+from .muon import Muon
+from .muon_with_adamw import MuonWithAdamW
+from .orthogonaliser import Orthogonaliser
+from .parameters import ParameterSplit, split_parameters
+from .shampoo import Shampoo
 
-__all__ = ["Muon", "Orthogonaliser", "ParameterSplit", "Shampoo", "split_parameters"]
+__all__ = ["Muon", "MuonWithAdamW", "Orthogonaliser", "ParameterSplit", "Shampoo", "split_parameters"]

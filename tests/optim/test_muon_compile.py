@@ -86,3 +86,13 @@ class TestCompile:
         assert counter.frame_count == 2
         # A tensor's decay is rounded in float32, by 6e-8 of entries below 5 in each of six steps.
         torch.testing.assert_close(params, others, rtol=0, atol=1e-12 if rate is float else 2e-6)
+
+
+def test_a_rate_on_the_device_is_not_read():
+    # On meta tensors there is nothing to read, and `item` raises.
+    params = [torch.nn.Parameter(torch.empty(shape, device="meta")) for shape in [(8, 6), (6, 8), (4, 4)]]
+    for param in params:
+        param.grad = torch.empty_like(param)
+    optimizer = Muon(params, lr=torch.empty((), device="meta"), ns_steps=1, compile=False)
+    optimizer.step()
+    optimizer.step()

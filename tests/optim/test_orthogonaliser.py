@@ -1,4 +1,4 @@
-"""Polar factors for an optimizer of one's own."""
+"""Polar factors for optimizers that others write."""
 
 import pytest
 import torch
@@ -54,6 +54,13 @@ def test_one_graph_a_batch_and_none_for_the_next_call():
         orthogonalise(values())
     # [9, 6] with its transpose and twin, [8, 8], [4, 6] and [1, 1].
     assert counter.frame_count == 4
+
+
+def test_a_generator_is_read_once_and_whole():
+    orthogonalise = Orthogonaliser(steps=2, compile=False)
+    found = orthogonalise(value for value in values())
+    for factor, other in zip(found, orthogonalise(values()), strict=True):
+        assert torch.equal(factor, other)
 
 
 def test_empty_updates_stay_empty():

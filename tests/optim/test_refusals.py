@@ -28,6 +28,7 @@ KINDS = pytest.mark.parametrize("kind", [Muon, Shampoo])
         ),
         ({"weight_decay": float("nan")}, ValueError, "weight_decay must be finite and ≥ 0, got nan"),
         ({"compile": "yes"}, TypeError, "compile must be True, False or a dict for torch.compile, got 'yes'"),
+        ({"compile": {"foo": 1}}, ValueError, "compile must have keys among .*dynamic.* got 'foo'"),
         ({"process_group": 3}, TypeError, "process_group must be None, a .* got 3 of type int"),
     ],
     ids=str,
@@ -42,8 +43,10 @@ def test_options_are_named(kind, options, error, message):
     ("group", "error", "message"),
     [
         ({"lr": "a"}, TypeError, "lr must be a number"),
-        ({"compile": True}, ValueError, "compile must be the optimizer's"),
-        ({"process_group": None}, ValueError, "process_group must be the optimizer's"),
+        ({"compile": False}, ValueError, "compile must be the optimizer's, True, got False"),
+        ({"process_group": 3}, TypeError, "process_group must be None"),
+        ({"weight_decy": 0.1}, ValueError, "weight_decy is no option of a param group.* 'weight_decay'"),
+        ({"maximize": True}, ValueError, "maximize must be absent or False in a param group, got True"),
     ],
     ids=str,
 )
@@ -65,6 +68,8 @@ def test_parameters_without_real_dense_matrices_are_refused(kind):
         kind([nn.Parameter(torch.zeros(4, 4, dtype=torch.complex64))])
     with pytest.raises(TypeError, match=r"params must be dense, got one of layout torch\.sparse_coo"):
         kind([nn.Parameter(torch.eye(4).to_sparse())])
+    with pytest.raises(TypeError, match=r"got one of torch\.float8_e4m3fn, not of torch\.float64"):
+        kind([nn.Parameter(torch.zeros(4, 4).to(torch.float8_e4m3fn))])
     flattened = nn.Parameter(torch.zeros(4, 4))
     flattened._fsdp_flattened = True
     with pytest.raises(TypeError, match="FullyShardedDataParallel has flattened"):
@@ -99,6 +104,7 @@ def test_copies_of_either_kind_keep_how_they_compile(kind):
     [
         ({"steps": 0}, ValueError, "steps must be ≥ 1, got 0"),
         ({"rule": "newton"}, ValueError, "rule must be one of .* got 'newton'"),
+        ({"rule": 3}, TypeError, "rule must be None, a name or the rows .* got 3 of type int"),
         ({"rule": [(1.0, 2.0)]}, ValueError, r"rule must have .* \(a"),
         ({"dtype": torch.int32}, ValueError, "dtype must be None or one of"),
         ({"flatten": 1}, TypeError, "flatten must be True or False, got 1 of type int"),
@@ -116,8 +122,59 @@ def test_the_orthogonaliser_names_what_it_cannot_take():
     orthogonalise = Orthogonaliser(compile=False)
     with pytest.raises(TypeError, match=r"updates must be real and floating-point, got one of torch\.int64"):
         orthogonalise([torch.ones(3, 3, dtype=torch.int64)])
-    with pytest.raises(ValueError, match=r"at least 2 dimensions, got one of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"updates must have at least 2 dimensions, got one of shape \(3,\)"):
         orthogonalise([torch.ones(3)])
+    for updates in (None, torch.ones(2, 3, 3), {"weight": torch.ones(3, 3)}, 3):
+        with pytest.raises(TypeError, match=f"sequence of tensors, got one {type(updates).__name__}"):
+            orthogonalise(updates)
+    with pytest.raises(TypeError, match="updates must be tensors, got one of type tuple"):
+        orthogonalise([("weight", torch.ones(3, 3))])
+    with pytest.raises(TypeError, match="updates must be tensors, got one of type NoneType"):
+        orthogonalise([None])
+
+
+@KINDS
+def test_another_optimizers_state_is_refused_and_changes_nothing(kind):
+    params = parameters()
+    optimizer = kind(params)
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match=f"state_dict must be of {kind.__name__}, got a param group without"):
+        optimizer.load_state_dict(torch.optim.AdamW(params).state_dict())
+    assert optimizer.state_dict() == before
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("edit", "error", "message"),
+    [
+        ({"lr": "a"}, TypeError, "lr must be a number"),
+        ({"weight_decay": -1.0}, ValueError, "weight_decay must be finite and ≥ 0"),
+        ({"maximize": True}, ValueError, "maximize must be absent or False"),
+    ],
+    ids=str,
+)
+def test_edits_by_hand_are_refused_at_the_next_step(kind, edit, error, message):
+    optimizer = kind(parameters([(4, 3)]), compile=False)
+    (param,) = optimizer.param_groups[0]["params"]
+    param.grad = torch.ones_like(param)
+    optimizer.step()
+    before = param.detach().clone()
+    optimizer.param_groups[0].update(edit)
+    with pytest.raises(error, match=message):
+        optimizer.step()
+    assert torch.equal(param, before)
+
+
+def test_coefficients_edited_by_hand_are_refused_beside_a_rule_and_taken_without_one():
+    optimizer = Muon(parameters([(4, 3)]), compile=False)
+    (param,) = optimizer.param_groups[0]["params"]
+    param.grad = torch.ones_like(param)
+    optimizer.param_groups[0]["ns_coefficients"] = (2.0, -1.5, 0.5)
+    with pytest.raises(ValueError, match="rule must be None where ns_coefficients are"):
+        optimizer.step()
+    optimizer.param_groups[0]["rule"] = None
+    optimizer.step()
+    assert optimizer.param_groups[0]["rule"] == ((2.0, -1.5, 0.5),)
 
 
 def test_shampoo_shards_state_over_a_group_only():

@@ -178,13 +178,12 @@ def test_a_nan_gradient_stays_in_its_parameter():
 @pytest.mark.parametrize(
     ("options", "error", "named"),
     [
-        ({"lr": -1.0}, ValueError, "lr"),
-        ({"lr": torch.ones(2)}, ValueError, "lr"),
         ({"betas": (1.0, 0.9)}, ValueError, r"betas\[0\]"),
         ({"betas": (0.9, 1.5)}, ValueError, r"betas\[1\]"),
+        ({"betas": 0.9}, TypeError, "betas must be a pair of numbers, got 0.9 of type float"),
+        ({"betas": (0.9,)}, TypeError, r"betas must be a pair of numbers, got \(0.9,\)"),
         ({"eps": 0.0}, ValueError, "eps"),
         ({"eps": "small"}, TypeError, "eps"),
-        ({"weight_decay": -0.1}, ValueError, "weight_decay"),
         ({"max_preconditioner_dim": 0}, ValueError, "max_preconditioner_dim"),
         ({"precondition_frequency": 1.5}, TypeError, "precondition_frequency"),
         ({"start_step": -1}, ValueError, "start_step"),
@@ -192,7 +191,6 @@ def test_a_nan_gradient_stays_in_its_parameter():
         ({"p": 0}, ValueError, "p must"),
         ({"steps": 0}, ValueError, "steps"),
         ({"solver": "svd"}, ValueError, "solver"),
-        ({"compile": "yes"}, TypeError, "compile"),
     ],
     ids=str,
 )

@@ -72,7 +72,7 @@ def test_bfloat16_parameters_train_with_float32_state():
     assert kept == {torch.float32}
 
 
-def test_the_count_of_steps_is_float32_whatever_the_default_dtype():
+def test_the_count_of_steps_is_float32_by_any_default_dtype():
     torch.set_default_dtype(torch.float64)
     try:
         model = small_model(torch.float32)

@@ -8,11 +8,13 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.optim import Optimizer
 
+from prism_compile.optim import MuonWithAdamW
+
 from . import muon, shampoo
 from .twins import assert_same
 
 STEPS = 4
-KINDS = ("muon-fsdp", "shampoo-fsdp", "shampoo-replicated", "shampoo-shard_state")
+KINDS = ("muon-fsdp", "whole-fsdp", "shampoo-fsdp", "shampoo-replicated", "shampoo-shard_state")
 
 
 def _made(kind: str, world: int) -> tuple[nn.Module, list[Optimizer]]:
@@ -27,7 +29,9 @@ def _made(kind: str, world: int) -> tuple[nn.Module, list[Optimizer]]:
             options["shard_state"] = True
     if name == "shampoo":
         return model, [shampoo.build(model.parameters(), lr=0.01, **options)]
-    return model, [muon.build([p for p in model.parameters() if p.ndim > 1], **options)]
+    if name == "whole":
+        return model, [MuonWithAdamW(model, lr=0.01, muon={"dtype": None}, compile=False)]
+    return model, [muon.build([p for p in model.parameters() if p.ndim > 1], beta2=0.9, **options)]
 
 
 def _steps(model: nn.Module, optimizers: list[Optimizer], first: int) -> None:

@@ -192,7 +192,31 @@ def tensor_parallel(world: int, folder: Path) -> None:
     compare(cases, build, mesh)
 
 
+def options(world: int, folder: Path) -> None:
+    """Heads of several sizes, rows that are evened out by all shards' norms, momentum of its own dtype."""
+    mesh = init_device_mesh("cpu", (world,))
+    columns = {"heads": (2, 4), "heads_by": "columns"}
+    cases = [
+        ((9, 6), ROWS, {"heads": (4, 5)}),
+        ((9, 6), ROWS, columns),
+        ((9, 6), COLUMNS, columns),
+        ((4, 8), COLUMNS, {"heads": 2, "heads_by": "columns"}),
+        ((4, 6, 2), [Shard(1)], {"flatten": False, "heads": (2, 4)}),
+        ((9, 6), ROWS, {"beta2": 0.9}),
+        ((1, 6), ROWS, {"beta2": 0.9, "cautious": True}),
+        ((6, 9), COLUMNS, {"beta2": 0.9}),
+        ((4, 5, 2), [Shard(1)], {"beta2": 0.9}),
+        ((5, 6, 4), [Shard(1)], {"flatten": False, "beta2": 0.9}),
+        ((9, 6), REPLICAS, {"beta2": 0.9}),
+        ((9, 6), ROWS, {"momentum_dtype": torch.float32}),
+    ]
+    compare(cases, build, mesh)
+    replicated = [(shape, None, own) for shape, _, own in cases]
+    compare(replicated, build, process_group=dist.group.WORLD)
+
+
 CASES = {
+    "muon-options": options,
     "muon-fsdp": fsdp,
     "muon-replicated": replicated,
     "muon-float32": float32,

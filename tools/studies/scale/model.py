@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from prism_compile.optim import Muon, Shampoo
-from prism_compile.optim._shampoo.blocks import member_of as blocks_of
-from prism_compile.optim._shampoo.roots import inverse_roots, steps_for_factor
-from prism_compile.optim._shared.batches import _solve, batch_dtype, result_dtype
-from prism_compile.optim._shared.boxes import shape_of
-from prism_compile.optim._shared.collectives import is_padded
-from prism_compile.optim._shared.matrices import matrices_of, member_of
-from prism_compile.optim._shared.settings import Settings, settings_of
-from prism_compile.optim._shared.shares import Plan, Unit, cheapest_first
+from prism_compile.optim._exchange import is_padded
+from prism_compile.optim._options import SolveOptions, solve, solve_options
+from prism_compile.optim._plan import Block, Plan, largest_first, shape_of
+from prism_compile.optim._polar import dtypes, matrix_cut
+from prism_compile.optim._preconditioner import BlockCut
+from prism_compile.optim._roots import RootOptions, inverse_roots, steps_for_factor
 
 from .count import Counter, all_gather_bytes, all_reduce_bytes
 from .lists import Scheme, Shape
@@ -68,8 +66,8 @@ def _options(optimizer: type, **options) -> dict:
 
 
 @cache
-def _polar_flops(tall: Shape, settings: Settings, dtype: torch.dtype) -> int:
-    return _flops_of(lambda: _solve(torch.empty(1, *tall, dtype=dtype, device="meta"), settings))
+def _polar_flops(tall: Shape, options: SolveOptions, dtype: torch.dtype) -> int:
+    return _flops_of(lambda: solve(torch.empty(1, *tall, dtype=dtype, device="meta"), options))
 
 
 @cache
@@ -79,11 +77,11 @@ def _root_flops(n: int, p: int, eps: float, steps: int | None) -> int:
     def empty(n: int) -> Tensor:
         return torch.empty(1, n, n, device="meta")
 
-    return _flops_of(lambda: inverse_roots(empty(n), empty(1), p, eps, steps, "prism"))
+    return _flops_of(lambda: inverse_roots(empty(n), empty(1), RootOptions(p, eps, steps, "prism")))
 
 
-def _units(plan: Plan) -> list[Unit]:
-    return list(chain.from_iterable(plan.units))
+def _units(plan: Plan) -> list[Block]:
+    return list(chain.from_iterable(plan.blocks))
 
 
 class _Pieces:
@@ -93,11 +91,11 @@ class _Pieces:
         self._plan = plan
         self._known: dict[tuple, np.ndarray] = {}
 
-    def __call__(self, unit: Unit) -> np.ndarray:
-        member = self._plan.members[unit.member]
-        key = member.shape, member.dim, unit.box[member.dim], prod(shape_of(unit.box))
+    def __call__(self, unit: Block) -> np.ndarray:
+        own = self._plan.parameters[unit.parameter]
+        key = own.shape, own.dim, unit.box[own.dim], prod(shape_of(unit.box))
         if key not in self._known:
-            sizes = [self._plan.piece_size(unit, shard) for shard in range(self._plan.shards)]
+            sizes = [prod(shape_of(self._plan.piece(unit, shard))) for shard in range(self._plan.shards)]
             self._known[key] = np.array(sizes)
         return self._known[key]
 
@@ -162,14 +160,14 @@ def muon_work(
     shapes: list[Shape], grid: tuple[int, int], like: torch.dtype = torch.float32, **options
 ) -> tuple[Plan, Work]:
     """Of Muon with parameters of dtype `like` whose shards are of rows."""
-    settings = settings_of(_options(Muon, **options), "ns_steps")
-    travels, returns = batch_dtype(like, settings), result_dtype(like, settings)
+    solving = solve_options(_options(Muon, **options), "ns_steps")
+    travels, returns = dtypes(like, solving)
     plan = Plan(*grid)
-    plan.add([member_of(matrices_of(shape, True, 1), 0, grid, True) for shape in shapes])
-    flops = [_polar_flops((max(shape), min(shape)), settings, travels) for shape in shapes]
+    plan.add([matrix_cut(shape, True, 1).plan(0, grid) for shape in shapes])
+    flops = [_polar_flops((max(shape), min(shape)), solving, travels) for shape in shapes]
     work = Work(np.zeros(grid), units=len(_units(plan)))
     for unit in _units(plan):
-        work.flops[unit.owner] += flops[unit.member]
+        work.flops[unit.owner] += flops[unit.parameter]
     pieces = _Pieces(plan)
     work.traffic += _among_shards(plan, pieces, travels.itemsize, returns.itemsize)
     work.traffic += _among_replicas(plan, pieces, returns.itemsize, work)
@@ -178,7 +176,7 @@ def muon_work(
 
 def _norms(plan: Plan, itemsize: int) -> list[Traffic]:
     """The two norms of each block of weights of several, put together for grafting."""
-    of_member = np.bincount([unit.member for unit in _units(plan)])
+    of_member = np.bincount([unit.parameter for unit in _units(plan)])
     size = 2 * int(of_member[of_member > 1].sum()) * itemsize
     sent = sum(all_reduce_bytes(count, size) for count in (plan.replicas, plan.shards) if count > 1)
     each = np.full((plan.replicas, plan.shards), sent)
@@ -197,7 +195,8 @@ def shampoo_work(
     replicas, shards = grid
     frequency = group["precondition_frequency"]
     plan = Plan(replicas if shard_state else 1, shards)
-    plan.add([blocks_of(s, 0, shards, group["max_preconditioner_dim"], frequency) for s in shapes])
+    cuts = [BlockCut(tuple(s), group["max_preconditioner_dim"], frequency) for s in shapes]
+    plan.add([cut.plan(0, (plan.replicas, shards)) for cut in cuts])
     work = Work(np.zeros(grid), units=len(_units(plan)))
     # In order, as roots are given to processes; one row for all replicas where each has every block.
     owned: list[list[Shape]] = [[] for _ in range(plan.replicas * shards)]
@@ -230,7 +229,7 @@ def _add_roots(
     shares = np.zeros(grid, dtype=np.int64)
     for shard, blocks in enumerate(owned):
         factors = [n for block in blocks for n in block]
-        for n, replica in zip(factors, cheapest_first([n**3 for n in factors], [0] * replicas)):
+        for n, replica in zip(factors, largest_first([n**3 for n in factors], [0] * replicas)):
             work.flops[replica, shard] += flops[n]
             shares[replica, shard] += n * n
     if replicas > 1:

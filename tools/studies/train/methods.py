@@ -60,7 +60,7 @@ class Method:
     def watched(self, optimizer: Optimizer, watch: Stopwatch) -> AbstractContextManager:
         """Time the solver of an optimizer of this method within the context."""
         for kind, holder, name, collect in (
-            (Muon, lambda: optimizer._solve, "_solve", list),
+            (Muon, lambda: optimizer, "_polar", list),
             (Shampoo, lambda: optimizer, "_inverse_roots", _alone),
         ):
             if isinstance(optimizer, kind):

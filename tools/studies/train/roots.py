@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prism_compile import inv_root, steps_for
-from prism_compile.optim._shampoo.roots import compiled_inverse_roots, inverse_roots, steps_for_factor
+from prism_compile.optim._roots import RootOptions, compiled_inverse_roots, inverse_roots, steps_for_factor
 
 from ..common.oracles import eigh_power, relative_error
 from ..common.progress import show_progress
@@ -90,10 +90,10 @@ def _rows(A: Tensor, compile: bool) -> list[tuple[str, ...]]:
     )
     prism = compiled_inverse_roots({}) if compile else inverse_roots
     runs: list[tuple[str, str, Callable[[Tensor], Tensor]]] = [
-        ("eigh", "-", lambda A: inverse_roots(A, ones, P, EPS, 1, "eigh"))
+        ("eigh", "-", lambda A: inverse_roots(A, ones, RootOptions(P, EPS, 1, "eigh")))
     ]
     for steps in (default, more):
-        solve = partial(prism, correction=ones, p=P, eps=EPS, steps=steps, solver="prism")
+        solve = partial(prism, correction=ones, options=RootOptions(P, EPS, steps, "prism"))
         runs.append(("prism", str(steps), solve))
     oracle = eigh_power(A.double(), -1 / P, EPS)
     errors = [relative_error(run(A), oracle) for _, _, run in runs]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from prism_compile.optim import split_parameters
-from prism_compile.optim._shampoo.state import factors_of
+from prism_compile.optim._preconditioner import factors_of
 
 from ..common.oracles import orthogonality_error
 from ..common.text_model import Corpus, build_model, sample_batch, text_loss, validation_loss

@@ -2,23 +2,33 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..._iteration.precision import without_autocast
-from .._shared.checks import check_flag
-from .._shared.exchange import Exchange
-from .._shared.layout import Layout, aligned, at_hand, local, shard_of
-from .._shared.optimizer import MatrixOptimizer
-from .blocks import member_of
-from .roots import compiled_inverse_roots, inverse_roots, refresh_roots
-from .rounds import Entry, Round
-from .settings import check_group
-from .state import Group, Part, has_started, restored, vector_part
+from .._interface.numbers import check_integer
+from .._interface.options import check_name
+from .._iteration.precision import accumulation_dtype
+from ._layout import Layout, aligned, local, shard_of, working_part
+from ._optimizer import MatrixOptimizer, Stepping, gradient_of
+from ._options import check_amount, check_flag, check_pair, check_rate, group_defaults
+from ._plan import Block
+from ._preconditioner import (
+    BlockCut,
+    BlockStep,
+    Group,
+    WeightStep,
+    has_started,
+    restored,
+    updates_of,
+    weight_step,
+)
+from ._roots import SOLVERS, compiled_inverse_roots, inverse_roots, refresh_roots
+from ._round import Direction, Request, Round, Shares, rounds_of
+
+_GRAFTS = ("none", "sgd", "adam")
 
 
 class Shampoo(MatrixOptimizer):
@@ -122,22 +132,8 @@ class Shampoo(MatrixOptimizer):
         process_group: Any = None,
         shard_state: bool = False,
     ):
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "max_preconditioner_dim": max_preconditioner_dim,
-            "precondition_frequency": precondition_frequency,
-            "start_step": start_step,
-            "grafting": grafting,
-            "grafting_eps": grafting_eps,
-            "p": p,
-            "solver": solver,
-            "steps": steps,
-            # Steps taken, which sets when roots are due; kept here so that a checkpoint has it.
-            "count": 0,
-        }
+        # The count is that of steps, which sets when roots are due; a checkpoint has it.
+        defaults = {**group_defaults(locals()), "count": 0}
         if check_flag("shard_state", shard_state) and process_group is None:
             raise ValueError("shard_state must be False where process_group is None, got True")
         self._shard_state = shard_state
@@ -146,10 +142,10 @@ class Shampoo(MatrixOptimizer):
     # Of copies and of what is unpickled, which have no process_group.
     _shard_state = False
 
-    def _set_compile(self, compile: bool | dict[str, Any]) -> None:
-        super()._set_compile(compile)
-        self._exchanges: dict[Layout, Exchange] = {}
-        self._members: dict[Tensor, tuple[Exchange, int]] = {}
+    _saved_options = ("betas", "precondition_frequency", "count")
+
+    def _new_shares(self) -> Shares:
+        return Shares(keeps=True, shares_replicas=self._shard_state)
 
     @cached_property
     def _inverse_roots(self) -> Callable[..., Tensor]:
@@ -158,82 +154,57 @@ class Shampoo(MatrixOptimizer):
         return inverse_roots if options is None else compiled_inverse_roots(options)
 
     def _check_group(self, group: Group) -> None:
-        check_group(group)
+        group["lr"] = check_rate(group["lr"])
+        betas = check_pair("betas", group["betas"])
+        group["betas"] = tuple(check_amount(f"betas[{i}]", beta) for i, beta in enumerate(betas))
+        for i, (beta, allowed) in enumerate(zip(group["betas"], ("[0, 1)", "[0, 1]"))):
+            if beta > 1 or (beta == 1 and i == 0):
+                raise ValueError(f"betas[{i}] must be in {allowed}, got {beta}")
+        for name in ("eps", "grafting_eps"):
+            group[name] = check_amount(name, group[name], above=True)
+        group["weight_decay"] = check_amount("weight_decay", group["weight_decay"])
+        for name in ("max_preconditioner_dim", "precondition_frequency", "p"):
+            group[name] = check_integer(name, group[name], 1)
+        group["start_step"] = check_integer("start_step", group["start_step"], 0)
+        if group["steps"] is not None:
+            group["steps"] = check_integer("steps", group["steps"], 1)
+        check_name("grafting", group["grafting"], _GRAFTS)
+        check_name("solver", group["solver"], SOLVERS)
 
-    def _layout(self, param: Tensor) -> Layout:
-        layout = super()._layout(param)
+    def _layout(self, group: Group, param: Tensor) -> Layout:
+        layout = super()._layout(group, param)
         if param.ndim > 2 and layout.dim:
             # Such a shard is no part of the matrix that has a row and column for each of a block's.
-            return Layout(layout.replicas, gathered=True)
+            return layout.whole()
         return layout
 
-    def _share_out(self) -> None:
-        """Give each block to a process; groups that are added later leave the blocks of others alone."""
-        for group in self.param_groups:
-            new: dict[Layout, list[Tensor]] = {}
-            for weight in group["params"]:
-                if weight.ndim > 1 and weight.numel() and weight not in self._members:
-                    groups = self._layout(weight).groups()
-                    new.setdefault(groups, []).append(weight)
-            for groups, weights in new.items():
-                if groups not in self._exchanges:
-                    self._exchanges[groups] = Exchange(groups, self._shard_state)
-                exchange = self._exchanges[groups]
-                first = len(exchange.plan.members)
-                options = group["max_preconditioner_dim"], group["precondition_frequency"]
-                shards = exchange.plan.shards
-                exchange.plan.add(
-                    [member_of(w.shape, self._layout(w).dim, shards, *options) for w in weights]
-                )
-                self._members.update((w, (exchange, first + i)) for i, w in enumerate(weights))
+    def _cut(self, group: Group, param: Tensor) -> BlockCut | None:
+        if param.ndim < 2:
+            return None
+        return BlockCut(tuple(param.shape), group["max_preconditioner_dim"], group["precondition_frequency"])
 
-    def _step(self) -> None:
-        # Refuse before anything is changed.
-        every = [(group, self._with_gradient(group)) for group in self.param_groups]
-        stepping = [(group, active) for group, active in every if active]
-        devices = {weight.device.type: weight for _, active in stepping for weight in active}
-        self._without_autocast(stepping, list(devices.values()))
-        for group, _ in stepping:
-            group["count"] += 1
-
-    def _without_autocast(self, stepping: list[tuple[Group, list[Tensor]]], devices: list[Tensor]) -> None:
-        """Step the groups, with autocast off on the device of each of these weights."""
-        if not devices:
-            self._step_groups(stepping)
-            return
-        with without_autocast(devices[0]):
-            self._without_autocast(stepping, devices[1:])
-
-    def _step_groups(self, stepping: list[tuple[Group, list[Tensor]]]) -> None:
-        due = [group for group, active in stepping if self._is_due(group, active)]
-        vectors: list[tuple[Tensor, Part]] = []
-        rounds: dict[tuple[int, torch.dtype, torch.device], Round] = {}
+    def _step(self, stepping: Stepping) -> None:
+        due = [group for group, active in stepping if active and self._is_due(group, active)]
+        vectors: list[tuple[Tensor, BlockStep]] = []
+        requests: list[Request] = []
         for group, active in stepping:
             for weight in active:
-                state = self.state[weight]
-                if "step" not in state:
-                    state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
-                state["step"] += 1
+                step = weight_step(group, self.state[weight], weight)
                 if weight.ndim < 2:
-                    vectors.append((weight, vector_part(group, state, weight)))
+                    vectors.append((weight, BlockStep(step, None, aligned(gradient_of(weight), weight))))
                 else:
-                    self._enter(rounds, Entry(group, weight, state, self._gradient(weight)))
-        for own in rounds.values():
-            own.collect()
-        for part in chain((part for _, part in vectors), *(own.parts.values() for own in rounds.values())):
-            part.accumulate()
-        states = [(group, self.state[w]) for group in due for w in group["params"] if w in self.state]
-        if states:
-            # A caller's graph takes the solve in.
-            solve = inverse_roots if torch.compiler.is_compiling() else self._inverse_roots
-            # With `shard_state` a process has the factors that it solves for.
-            refresh_roots(solve, states, None if self._shard_state else self._process_group)
-        for weight, part in vectors:
-            _apply(part.group, weight, part.plain(part.mean()))
-        for own in rounds.values():
-            for entry, direction in own.directions():
-                weight = entry.weight
-                _apply(entry.group, weight, shard_of(direction, weight, self._layout(weight)))
+                    requests.append(self._request(step, weight))
+        dtypes = [request.direction.end.dtype for request in requests]
+        rounds = rounds_of((r, dtype, accumulation_dtype(dtype)) for r, dtype in zip(requests, dtypes))
+        blocks = [self._collected(own) for own in rounds]
+        self._refresh_roots(due)
+        for weight, block in vectors:
+            _apply(block.weight.group, weight, block.plain())
+        for i in range(len(rounds)):
+            for numbers in rounds[i].portions():
+                rounds[i].distribute(numbers, updates_of(rounds[i], numbers, blocks[i]))
+        for group, active in stepping:
+            group["count"] += bool(active)
 
     def _is_due(self, group: Group, active: list[Tensor]) -> bool:
         """Whether roots are computed anew; a weight that joins late has none yet."""
@@ -241,49 +212,46 @@ class Shampoo(MatrixOptimizer):
         since_start = group["count"] - group["start_step"]
         return has_started(group) and (is_new or since_start % group["precondition_frequency"] == 0)
 
-    def _gradient(self, weight: Tensor) -> Tensor:
-        assert weight.grad is not None
-        return at_hand(aligned(weight.grad, weight), self._layout(weight))
+    def _request(self, step: WeightStep, weight: Tensor) -> Request:
+        """The gradient of a weight, and how its update is applied."""
+        share = self._shares[weight]
+        gradient = working_part(aligned(gradient_of(weight), weight), share.layout)
 
-    def _enter(self, rounds: dict[tuple[int, torch.dtype, torch.device], Round], entry: Entry) -> None:
-        """Put a weight to those that it can travel with."""
-        exchange, member = self._members[entry.weight]
-        key = id(exchange), entry.gradient.dtype, entry.gradient.device
-        if key not in rounds:
-            rounds[key] = Round(exchange, entry.gradient)
-        rounds[key].entries[member] = entry
+        def apply(update: Tensor) -> None:
+            _apply(step.group, weight, shard_of(update.reshape(gradient.shape), weight, share.layout))
+
+        return Request(share, Direction(gradient), apply, step)
+
+    def _collected(self, own: Round) -> dict[Block, BlockStep]:
+        """The steps of the blocks that this process owns, their gradients having been brought to it."""
+        steps: dict[Block, BlockStep] = {}
+        for block, whole in own.collect():
+            request = own.requests[block.parameter]
+            gradient = own.piece(block, request.direction.end) if whole is None else whole
+            steps[block] = BlockStep(request.details, block.number, gradient)
+        return steps
+
+    def _refresh_roots(self, groups: list[Group]) -> None:
+        states = [(group, self.state[w]) for group in groups for w in group["params"] if w in self.state]
+        if states:
+            # A caller's graph takes the solve in.
+            solve = inverse_roots if torch.compiler.is_compiling() else self._inverse_roots
+            # With `shard_state` a process has the factors that it solves for.
+            refresh_roots(solve, states, None if self._shard_state else self._process_group)
 
     def _owned(self, weight: Tensor) -> list[int]:
         """The numbers of a weight's blocks that are this process's."""
-        if weight not in self._members:
+        if weight.ndim < 2 or not weight.numel():
             return []
-        exchange, member = self._members[weight]
-        return [unit.number for unit in exchange.route([member]).mine]
+        share = self._shares[weight]
+        return [block.number for block in share.exchange.route([share.number]).owned]
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, each tensor to its parameter's device in the precision that state is kept in."""
-        seen: dict[str, Any] = {}
-        # As the last hook, this sees what the caller's hooks have made of the state.
-        handle = self.register_load_state_dict_pre_hook(lambda _, final: seen.update(final))
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            handle.remove()
-
-        # Blocks may be cut in another way now.
-        self._exchanges.clear()
-        self._members.clear()
-        self._share_out()
-        # torch casts state to the parameter's dtype and, where nothing changes, shares it with its source.
-        numbers = chain.from_iterable(group["params"] for group in seen["param_groups"])
-        weights = chain.from_iterable(group["params"] for group in self.param_groups)
-        for number, weight in zip(numbers, weights):
-            if number in seen["state"]:
-                self.state[weight] = restored(seen["state"][number], weight, self._owned(weight))
+    def _restore(self, group: Group, param: Tensor, saved: dict[str, Any]) -> None:
+        self.state[param] = restored(saved, param, self._owned(param))
 
 
-def _apply(group: Group, weight: Tensor, direction: Tensor) -> None:
+def _apply(group: Group, weight: Tensor, update: Tensor) -> None:
     """Take the step of this process's part of a weight."""
     lr, target = group["lr"], local(weight)
     target.mul_(1 - lr * group["weight_decay"])
-    target.sub_((lr * direction).to(target.dtype))
+    target.sub_((lr * update).to(target.dtype))

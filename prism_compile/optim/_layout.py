@@ -1,7 +1,8 @@
-"""How a parameter lies over processes, and what of it a process has at hand."""
+"""How a parameter lies over processes, and the part of it that a process works on."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -10,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class Layout(NamedTuple):
-    """The groups of processes that a parameter is shared by.
+    """The groups of processes that share a parameter.
 
     replicas: those that hold the same and share the work, None where each does all. shards: those that hold
-    a part each, cut along `dim`; None where there is no such group. gathered: whether it is cut in another
-    way, so that its gradient is gathered whole by every process.
+    a part each, cut along `dim`; None where there is no such group. gathered: whether the parameter is cut in
+    another way, so that every process gathers its whole gradient.
     """
 
     replicas: "ProcessGroup | None" = None
@@ -25,6 +26,10 @@ class Layout(NamedTuple):
     def groups(self) -> "Layout":
         """The groups alone: parameters that share them travel together."""
         return Layout(self.replicas, self.shards)
+
+    def whole(self) -> "Layout":
+        """That of a parameter whose gradient every process gathers."""
+        return Layout(self.replicas, gathered=True)
 
     def sizes(self) -> tuple[int, int]:
         """The number of replicas and of shards."""
@@ -100,7 +105,7 @@ def layout_of(param: Tensor, group: "ProcessGroup | None", name: str = "params")
     placement = sharded.placements[cut[0]]
     # Subclasses of Shard cut in strides, for tensor parallelism beneath FSDP2.
     if len(cut) > 1 or type(placement) is not Shard:
-        return Layout(group, gathered=True)
+        return Layout(group).whole()
     return Layout(group, sharded.device_mesh.get_group(cut[0]), placement.dim % param.ndim)
 
 
@@ -114,7 +119,7 @@ def aligned(gradient: Tensor, param: Tensor) -> Tensor:
     return sharded.redistribute(like.device_mesh, like.placements)
 
 
-def at_hand(tensor: Tensor, layout: Layout) -> Tensor:
+def working_part(tensor: Tensor, layout: Layout) -> Tensor:
     """What a process works on: its shard, or all of a tensor that is gathered."""
     if not is_distributed(tensor):
         return tensor
@@ -122,15 +127,15 @@ def at_hand(tensor: Tensor, layout: Layout) -> Tensor:
     return sharded.full_tensor() if layout.gathered else sharded.to_local()
 
 
-def shard_of(whole: Tensor, param: Tensor, layout: Layout) -> Tensor:
-    """The part of what was at hand that belongs to this process's shard of the parameter."""
+def shard_of(worked_on: Tensor, param: Tensor, layout: Layout) -> Tensor:
+    """The part of what a process has worked on that belongs to its shard of the parameter."""
     if not layout.gathered:
-        return whole
+        return worked_on
     from torch.distributed.tensor import DTensor, Replicate
 
     like = cast("DTensor", param)
     replicated = DTensor.from_local(
-        whole, like.device_mesh, [Replicate()] * like.device_mesh.ndim, run_check=False
+        worked_on, like.device_mesh, [Replicate()] * like.device_mesh.ndim, run_check=False
     )
     return replicated.redistribute(like.device_mesh, like.placements).to_local()
 
@@ -138,3 +143,16 @@ def shard_of(whole: Tensor, param: Tensor, layout: Layout) -> Tensor:
 def local(tensor: Tensor) -> Tensor:
     """A process's own part of a tensor."""
     return cast("DTensor", tensor).to_local() if is_distributed(tensor) else tensor
+
+
+def placed_like(shard: Tensor, like: Tensor, shape: torch.Size | None = None) -> Tensor:
+    """A process's part of a tensor of a shape as the DTensor that it is a part of, where `like` is one."""
+    if not is_distributed(like):
+        return shard
+    from torch.distributed.tensor import DTensor
+
+    whole = cast("DTensor", like)
+    stride = like.stride() if shape is None else torch.empty(shape, device="meta").stride()
+    return DTensor.from_local(
+        shard, whole.device_mesh, whole.placements, run_check=False, shape=shape or like.shape, stride=stride
+    )

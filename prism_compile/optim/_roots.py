@@ -1,30 +1,37 @@
 """Inverse roots of a batch of Kronecker factors, by PRISM or by eigendecomposition."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ... import inv_root, steps_for
-from ..._iteration.linear_algebra import diagonal, identity_like
-from .._shared.collectives import all_gather
-from .._shared.graphs import compiled_apart
-from .._shared.shares import cheapest_first
-from .state import correction, factors_of
+from .. import inv_root, steps_for
+from .._iteration.linear_algebra import diagonal, identity_like
+from ._exchange import all_gather
+from ._plan import largest_first
+from ._polar import compiled_apart
+from ._preconditioner import Group, correction, factors_of
 
 SOLVERS = ("prism", "eigh")
 # By `tools/train --roots`: a tolerance of 1e-2 costs no loss against eigh's roots, 1e-1 does.
 _TOLERANCE = 1e-2
 
 
-@cache
+class RootOptions(NamedTuple):
+    """The options of inverse roots; see `Shampoo`."""
+
+    p: int
+    eps: float
+    steps: int | None
+    solver: str
+
+
 def steps_for_factor(p: int, eps: float, dtype: torch.dtype) -> int:
     """Steps for the condition 1/eps, that of the damping below an even spectrum.
 
     A factor of rank one has the condition 1 + n/eps, but no training was found to be the better for steps
-    that reach it; past the reciprocal of the machine epsilon there is nothing to be had.
+    that reach it; past the reciprocal of the machine epsilon rounding undoes them.
     """
     condition = min(1 / eps, 1 / torch.finfo(dtype).eps)
     return steps_for("inv_root", condition=condition, tol=_TOLERANCE, p=p)
@@ -42,12 +49,13 @@ def _eigh_root(A: Tensor, p: int, eps: float) -> Tensor:
     return root
 
 
-def inverse_roots(A: Tensor, correction: Tensor, p: int, eps: float, steps: int, solver: str) -> Tensor:
+def inverse_roots(A: Tensor, correction: Tensor, options: RootOptions) -> Tensor:
     """Inverse p-th roots of damped factors over their bias corrections, (A/b + damping)^(-1/p).
 
     A: `[b, n, n]`, a sum of GGᵀ each; correction: `[b, 1, 1]`. The identity for a factor whose trace is
     zero or subnormal, i.e. whose gradients were all zero.
     """
+    p, eps, steps, solver = options
     A = (A + A.mT) / 2
     # The damping is relative, so that there is none for a zero factor.
     empty = _trace(A) < torch.finfo(A.dtype).tiny
@@ -62,61 +70,60 @@ def compiled_inverse_roots(options: dict[str, Any]) -> Callable[..., Tensor]:
     return compiled_apart(inverse_roots, {"recompile_limit": 256, **options})
 
 
-class _Entry(NamedTuple):
-    """A factor, its root, and the number of gradients in it."""
+class _Root(NamedTuple):
+    """A factor, its root, the number of gradients in it, and its weight's group."""
 
     factor: Tensor
     root: Tensor
     taken: Tensor
-    group: dict[str, Any]
+    group: Group
 
     def key(self) -> tuple[Any, ...]:
         """What the factors of one batch have in common."""
-        names = ("p", "eps", "steps", "solver")
-        options = [self.group[name] for name in names]
-        return (len(self.factor), self.factor.dtype, self.factor.device, self.group["betas"][1], *options)
+        options = RootOptions(*(self.group[name] for name in RootOptions._fields))
+        return len(self.factor), self.factor.dtype, self.factor.device, self.group["betas"][1], options
 
 
 def refresh_roots(
-    solve: Callable[..., Tensor], states: list[tuple[dict[str, Any], dict[str, Any]]], replicas: Any
+    solve: Callable[..., Tensor], states: list[tuple[Group, dict[str, Any]]], replicas: Any
 ) -> None:
     """Compute anew the roots of weights, each given by its group and its state; equal sizes in one batch.
 
     Weights without a gradient now are among them, so that a batch's shape does not change. replicas: a group
     of processes that have the same states; each solves a share, balanced by n³.
     """
-    entries = [_Entry(*pair, state["step"], group) for group, state in states for pair in factors_of(state)]
+    roots = [_Root(*pair, state["step"], group) for group, state in states for pair in factors_of(state)]
     if replicas is None:
-        _solve_roots(solve, entries)
+        _solve(solve, roots)
         return
-    ranks = cheapest_first([len(entry.factor) ** 3 for entry in entries], [0] * replicas.size())
-    _solve_roots(solve, [entry for entry, rank in zip(entries, ranks) if rank == replicas.rank()])
-    by_kind: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, int]]] = {}
-    for entry, rank in zip(entries, ranks):
-        by_kind.setdefault((entry.root.dtype, entry.root.device), []).append((entry.root, rank))
-    for roots in by_kind.values():
-        _spread(roots, replicas)
+    ranks = largest_first([len(root.factor) ** 3 for root in roots], [0] * replicas.size())
+    _solve(solve, [root for root, rank in zip(roots, ranks) if rank == replicas.rank()])
+    together: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, int]]] = {}
+    for (_, root, *_), rank in zip(roots, ranks):
+        together.setdefault((root.dtype, root.device), []).append((root, rank))
+    for own in together.values():
+        _spread(own, replicas)
 
 
-def _solve_roots(solve: Callable[..., Tensor], entries: list[_Entry]) -> None:
-    """Write the roots of some factors."""
-    batches: dict[tuple[Any, ...], list[_Entry]] = {}
-    for entry in entries:
-        batches.setdefault(entry.key(), []).append(entry)
-    for (_, dtype, _, beta, p, eps, steps, solver), members in batches.items():
-        factors, roots, taken, _ = zip(*members)
+def _solve(solve: Callable[..., Tensor], roots: list[_Root]) -> None:
+    """Write some roots."""
+    batches: dict[tuple[Any, ...], list[_Root]] = {}
+    for root in roots:
+        batches.setdefault(root.key(), []).append(root)
+    for (_, dtype, _, beta, options), own in batches.items():
+        factors, targets, taken, _ = zip(*own)
         weights = correction(torch.stack(taken), beta, dtype)[:, None, None]
-        steps = steps or steps_for_factor(p, eps, dtype)
-        found = solve(torch.stack(factors), weights, p, eps, steps, solver)
-        torch._foreach_copy_(list(roots), list(found.unbind()))
+        steps = options.steps or steps_for_factor(options.p, options.eps, dtype)
+        found = solve(torch.stack(factors), weights, options._replace(steps=steps))
+        torch._foreach_copy_(list(targets), list(found.unbind()))
 
 
 def _spread(roots: list[tuple[Tensor, int]], replicas: Any) -> None:
     """Bring each root from the process that has solved it to the others."""
-    world = replicas.size()
-    shares = [[root for root, rank in roots if rank == r] for r in range(world)]
-    sizes = [[root.numel() for root in share] for share in shares]
-    rows = all_gather(shares[replicas.rank()], sizes, roots[0][0].new_empty(0), replicas)
-    for share, row in zip(shares, rows):
-        for root, found in zip(share, row):
-            root.copy_(found.view_as(root))
+    # In order of the processes, and within each as they were.
+    roots = sorted(roots, key=lambda root: root[1])
+    own = [root.flatten() for root, rank in roots if rank == replicas.rank()]
+    totals = [sum(root.numel() for root, rank in roots if rank == r) for r in range(replicas.size())]
+    gathered = all_gather(torch.cat(own) if own else roots[0][0].new_empty(0), totals, replicas)
+    for (root, _), found in zip(roots, gathered.split([root.numel() for root, _ in roots])):
+        root.copy_(found.view_as(root))

@@ -1,23 +1,22 @@
-"""The polar factors of many parameters' updates, for optimizers of one's own."""
+"""The polar factors of many parameters' updates, for optimizers that others write."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..._interface.options import RuleLike, check_table, default_rule
-from .batches import BatchSolver
-from .checks import check_compile, check_parameter
-from .directions import Direction, Job, SharedSolver, subject_of
-from .layout import at_hand, check_process_group, is_distributed, layout_of, shard_of
-from .settings import check_solve, settings_of
+from .._interface.options import RuleLike
+from ._layout import check_process_group, layout_of, placed_like, shard_of, working_part
+from ._options import check_compile, check_rule_like, check_solve, check_tensor, group_defaults, solve_options
+from ._polar import BatchSolver, Wanted, matrix_cut, orthogonalise
+from ._round import Direction, Request, Shares
 
 
 class Orthogonaliser:
     """Polar factors of many tensors at once: in batches, compiled, shared out over processes.
 
-    It is what `Muon` does with its directions, for an optimizer of one's own. Tensors of equal (or of
+    It is what `Muon` does with its directions, for other optimizers. Tensors of equal (or of
     transposed) shape and dtype are one batch of one call of `polar`, compiled once for each such batch and
     kept by this object. Those that FSDP2 shards (DTensor) are put together by the process that solves them.
 
@@ -25,7 +24,8 @@ class Orthogonaliser:
         steps, rule, degree, sketch_size, seed: see `polar`.
         dtype: the dtype of the iteration; None for the tensor's own.
         flatten: read `[out, ...]` as the matrix `[out, rest]`; False: leading dimensions are a batch.
-        heads: number of matrices of equal height that each matrix stacks by rows.
+        heads, heads_by: the number of matrices of equal height that each matrix stacks, or the height of
+            each; with `heads_by="columns"` their number or widths side by side.
         compile: True, False for eager solves, or keyword arguments of `torch.compile`.
         process_group: a ProcessGroup, or a DeviceMesh of one dimension, whose processes hold the same tensors
             (or the same shards) and share the solves. Each must call with the same shapes in the same order.
@@ -59,61 +59,44 @@ class Orthogonaliser:
         seed: int = 0,
         dtype: torch.dtype | None = None,
         flatten: bool = True,
-        heads: int = 1,
+        heads: int | Sequence[int] = 1,
+        heads_by: str = "rows",
         compile: bool | dict[str, Any] = True,
         process_group: Any = None,
     ):
-        if rule is None:
-            rule = default_rule(degree)
-        options: dict[str, Any] = {
-            "steps": steps,
-            "degree": degree,
-            "rule": rule if isinstance(rule, str) else check_table(rule),
-            "sketch_size": sketch_size,
-            "seed": seed,
-            "dtype": dtype,
-            "flatten": flatten,
-            "heads": heads,
-        }
-        check_solve(options)
-        self._settings = settings_of(options)
-        self._flatten, self._heads = options["flatten"], options["heads"]
-        self._solve = SharedSolver(BatchSolver(check_compile(compile)))
+        rule = check_rule_like(rule)
+        options = group_defaults(locals())
+        check_solve(options, "steps")
+        self._options = solve_options(options, "steps")
+        self._how = options["flatten"], options["heads"], options["heads_by"]
+        self._polar = BatchSolver(check_compile(compile))
+        self._shares = Shares(keeps=False)
         self._process_group = check_process_group(process_group)
 
     @torch.no_grad()
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's
-    def __call__(self, updates: Sequence[Tensor]) -> list[Tensor]:
+    def __call__(self, updates: Iterable[Tensor]) -> list[Tensor]:
         """The polar factor of each tensor; see the class."""
+        if isinstance(updates, (Tensor, Mapping, str)) or not isinstance(updates, Iterable):
+            raise TypeError(f"updates must be a sequence of tensors, got one {type(updates).__name__}")
+        updates = list(updates)
         for update in updates:
-            check_parameter(update, "updates")
+            check_tensor(update, "updates")
         layouts = [layout_of(update, self._process_group, "updates") for update in updates]
-        subjects = [subject_of(u, layout, self._flatten, self._heads) for u, layout in zip(updates, layouts)]
+        cuts = [matrix_cut(update.shape, *self._how, "updates") for update in updates]
+        layouts = [own if cut.suits(own) else own.whole() for own, cut in zip(layouts, cuts)]
+        filled = [i for i, update in enumerate(updates) if update.numel()]
+        self._shares.share_out([(i, layouts[i], cuts[i]) for i in filled])
         found: dict[int, Tensor] = {}
 
-        def job(number: int) -> Job:
-            update, layout = updates[number], layouts[number]
-            here = at_hand(update, layout)
+        def request(i: int) -> Request:
+            direction = working_part(updates[i], layouts[i])
 
             def take(factor: Tensor) -> None:
-                shard = shard_of(factor.reshape(here.shape).to(update.dtype), update, layout)
-                found[number] = _placed_like(shard, update)
+                shard = shard_of(factor.reshape(direction.shape).to(direction.dtype), updates[i], layouts[i])
+                found[i] = placed_like(shard, updates[i])
 
-            return Job(number, self._settings, Direction(here), take)
+            return Request(self._shares[i], Direction(direction), take, Wanted(self._options))
 
-        filled = [i for i, update in enumerate(updates) if update.numel()]
-        self._solve.share_out([subjects[i] for i in filled])
-        self._solve([job(i)._replace(number=j) for j, i in enumerate(filled)])
+        orthogonalise(self._polar, map(request, filled))
         return [found[i] if i in found else torch.empty_like(update) for i, update in enumerate(updates)]
-
-
-def _placed_like(shard: Tensor, like: Tensor) -> Tensor:
-    """This process's part as the tensor that it is a part of."""
-    if not is_distributed(like):
-        return shard
-    from torch.distributed.tensor import DTensor
-
-    assert isinstance(like, DTensor)
-    return DTensor.from_local(
-        shard, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
-    )

@@ -1,0 +1,174 @@
+"""Who does what: blocks of parameters, shared out over ranks by their cost and with no talk between them.
+
+Nothing here asks for a process or a device, so that thousands of ranks can be planned for on one.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from heapq import heapify, heapreplace
+from itertools import pairwise
+from operator import itemgetter
+from typing import NamedTuple
+
+from torch import Tensor
+
+Span = tuple[int, int]
+# A span of each dimension.
+Box = tuple[Span, ...]
+
+
+def even_spans(length: int, count: int) -> list[Span]:
+    """`count` spans that cover a length, their sizes at most one apart."""
+    edges = [length * i // count for i in range(count + 1)]
+    return list(pairwise(edges))
+
+
+# Many parameters have the same, and thousands of shards take long to list for each.
+@lru_cache(1024)
+def chunk_spans(length: int, count: int, scale: int = 1) -> tuple[Span, ...]:
+    """The shards of a length that DTensor and `torch.chunk` make: the last ones smaller, or empty.
+
+    scale: the rows that each of the length stands for.
+    """
+    size = -(-length // count)
+    edges = [scale * min(i * size, length) for i in range(count + 1)]
+    return tuple(pairwise(edges))
+
+
+def whole_box(shape: Sequence[int]) -> Box:
+    return tuple((0, size) for size in shape)
+
+
+def shape_of(box: Box) -> tuple[int, ...]:
+    return tuple(high - low for low, high in box)
+
+
+def within(box: Box, dim: int, span: Span) -> Box:
+    """The part of a box that lies in a span of one dimension; it may be empty."""
+    low, high = (max(box[dim][0], span[0]), min(box[dim][1], span[1]))
+    return (*box[:dim], (low, max(low, high)), *box[dim + 1 :])
+
+
+def part(tensor: Tensor, held: Box, box: Box) -> Tensor:
+    """The view of a box in a tensor that holds the box `held`."""
+    if box == held:
+        return tensor
+    return tensor[tuple(slice(low - first, high - first) for (low, high), (first, _) in zip(box, held))]
+
+
+class Rank(NamedTuple):
+    """A process, by its rank among the replicas and among the shards."""
+
+    replica: int
+    shard: int
+
+
+class ParameterPlan(NamedTuple):
+    """How one parameter is cut: into `boxes`, each the work of one rank, and into `spans` along `dim`.
+
+    Boxes are of the parameter in the form `shape`; the spans are what each shard holds. costs: of each box,
+    in any one measure.
+    """
+
+    shape: tuple[int, ...]
+    dim: int
+    spans: tuple[Span, ...]
+    boxes: tuple[Box, ...]
+    costs: tuple[int, ...]
+
+    def holders(self, box: Box) -> range:
+        """The shards that hold a part of a box."""
+        low, high = box[self.dim]
+        # Spans are in order and the empty ones last.
+        first = bisect_right(self.spans, low, key=itemgetter(0)) - 1
+        return range(first, bisect_left(self.spans, high, key=itemgetter(0)))
+
+    def held_by(self, shard: int) -> Box:
+        return within(whole_box(self.shape), self.dim, self.spans[shard])
+
+
+class Block(NamedTuple):
+    """A box of a parameter, both by number in their plans, its owner, and the shards that hold parts."""
+
+    parameter: int
+    number: int
+    box: Box
+    owner: Rank
+    holders: range
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its owner's shard holds it whole."""
+        return len(self.holders) == 1 and self.holders[0] == self.owner.shard
+
+
+def largest_first(costs: Sequence[int], loads: list[int]) -> list[int]:
+    """The rank for each cost, the largest cost first and to the rank with the least load; the loads grow."""
+    heap = [(load, rank) for rank, load in enumerate(loads)]
+    heapify(heap)
+    ranks = [0] * len(costs)
+    for i in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        load, rank = heap[0]
+        ranks[i] = rank
+        heapreplace(heap, (load + costs[i], rank))
+    for load, rank in heap:
+        loads[rank] = load
+    return ranks
+
+
+class Plan:
+    """The blocks of parameters, shared out over `replicas` times `shards` ranks.
+
+    A block that one shard holds whole stays with that shard, and its replicas share such blocks out; all
+    others go where the load is least. Parameters that are added later leave the owners of the others as they
+    are, for state may belong to them.
+    """
+
+    def __init__(self, replicas: int, shards: int):
+        self.replicas, self.shards = replicas, shards
+        self.parameters: list[ParameterPlan] = []
+        # By parameter.
+        self.blocks: list[list[Block]] = []
+        # By rank, replica by replica.
+        self.loads = [0] * (replicas * shards)
+
+    def add(self, parameters: Sequence[ParameterPlan]) -> None:
+        """Share out the blocks of more parameters."""
+        first = len(self.parameters)
+        holders = {
+            (i, j): own.holders(box)
+            for i, own in enumerate(parameters, first)
+            for j, box in enumerate(own.boxes)
+        }
+        self.parameters += parameters
+        owners = self._owners(holders)
+        self.blocks += [
+            [Block(i, j, box, owners[i, j], holders[i, j]) for j, box in enumerate(own.boxes)]
+            for i, own in enumerate(parameters, first)
+        ]
+
+    def _owners(self, holders: dict[tuple[int, int], range]) -> dict[tuple[int, int], Rank]:
+        """The owner of each block, by the numbers of its parameter and its own."""
+        free: list[tuple[int, int]] = []
+        tied: dict[int, list[tuple[int, int]]] = {}
+        for key, shards in holders.items():
+            (tied.setdefault(shards[0], []) if len(shards) == 1 else free).append(key)
+        owners: dict[tuple[int, int], Rank] = {}
+        # The tied ones first, for they leave less choice.
+        for shard, keys in tied.items():
+            loads = self.loads[shard :: self.shards]
+            replicas = largest_first(self._costs(keys), loads)
+            self.loads[shard :: self.shards] = loads
+            owners.update((key, Rank(replica, shard)) for key, replica in zip(keys, replicas))
+        ranks = largest_first(self._costs(free), self.loads)
+        owners.update((key, Rank(*divmod(rank, self.shards))) for key, rank in zip(free, ranks))
+        return owners
+
+    def _costs(self, keys: list[tuple[int, int]]) -> list[int]:
+        return [self.parameters[i].costs[j] for i, j in keys]
+
+    def piece(self, block: Block, shard: int) -> Box:
+        """The part of a block that a shard holds."""
+        own = self.parameters[block.parameter]
+        return within(block.box, own.dim, own.spans[shard])

@@ -1,5 +1,0 @@
-"""Shampoo: its options and its step."""
-
-from .optimizer import Shampoo
-
-__all__ = ["Shampoo"]

@@ -1,1 +1,0 @@
-"""What the optimizers have in common: matrices of parameters, batched solves, shares, exchange, checks."""

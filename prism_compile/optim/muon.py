@@ -1,0 +1,296 @@
+"""Muon with orthogonalisation by any rule of the library."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from .._interface.options import RuleLike, check_name
+from .._iteration.precision import accumulation_dtype
+from ._layout import Layout, aligned, local, shard_of, working_part
+from ._normuon import SECOND_MOMENT, RowNormaliser, has_whole_rows
+from ._optimizer import MatrixOptimizer, Stepping, gradient_of
+from ._options import (
+    SolveOptions,
+    check_amount,
+    check_dtype,
+    check_flag,
+    check_rate,
+    check_solve,
+    group_defaults,
+    resolve_rule,
+    solve_options,
+)
+from ._polar import BatchSolver, MatrixCut, Wanted, matrix_cut, orthogonalise
+from ._round import Direction, Request, Shares
+
+_ADJUSTMENTS = ("original", "match_rms_adamw")
+# What torch.optim.Muon's param groups do not have.
+_OWN_OPTIONS = (
+    *("rule", "degree", "sketch_size", "seed", "dtype", "flatten", "heads", "heads_by"),
+    *("momentum_dtype", "beta2", "cautious"),
+)
+
+
+class Muon(MatrixOptimizer):
+    """Muon: momentum whose matrices are orthogonalised, a drop-in for `torch.optim.Muon`.
+
+    With gradient G, momentum μ, learning rate γ and weight decay λ:
+        B ← μB + (1 - μ)G,  D = (1 - μ)G + μB (Nesterov) or B,  W ← (1 - γλ)W - γ s(m, n) polar(D),
+    s(m, n) = √max(1, m/n), or 0.2 √max(m, n) with `adjust_lr_fn="match_rms_adamw"`.
+
+    Matrices of equal shape (or of transposed shape) and dtype are solved in one call of `polar`, compiled
+    once for each such batch and kept by the optimizer.
+
+    Args:
+        params: parameters, named parameters or param groups, as for any optimizer of torch; each of at
+            least two dimensions. Those that FSDP2 shards (DTensor) are solved by one process each, to which
+            the shards travel and from which they return; matrices that a shard holds whole (experts, heads)
+            are solved where they are. Those cut in other ways (tensor parallel) are gathered by every
+            process, which solves them all.
+        lr, weight_decay, momentum, nesterov: γ (a number, or a tensor of one element), λ, μ, the choice of D.
+        ns_coefficients: None, or the quintic's (a, b, c), as in `torch.optim.Muon`: the same as
+            `rule=[(a, b, c)]`, and torch's default (3.4445, -4.775, 2.0315) as `rule="jordan"`, which `rule`
+            may overrule.
+        eps: not used, kept for the same reason. torch's eps bounds the norm that a matrix is divided by, so
+            that gradients below 1e-7 lose their step; here a solve does not depend on the scale, and a zero
+            matrix gives a zero step.
+        ns_steps: number of iterations, ≥ 1.
+        adjust_lr_fn: None or "original", or "match_rms_adamw".
+        rule, degree, sketch_size, seed: see `polar`. `rule=None` is what `ns_coefficients` says, else
+            "polar_express", for `degree=1` "prism": in `tools/train`, at one rate, it takes the least time of
+            those that end no higher than torch's coefficients, with 4 steps as well as with 5. "adaptive" is
+            closer to the polar factor after as many steps, which there lowers no loss.
+        dtype: the dtype of the iteration; None for the gradient's own.
+        flatten: read `[out, ...]`, a convolution's weight, as the matrix `[out, rest]`. With False leading
+            dimensions are a batch of matrices `[..., m, n]`: experts, or heads.
+        heads, heads_by: the number of matrices of equal height that each matrix stacks (3 for a fused
+            `[3m, n]` query, key and value), or the height of each (grouped `[q, k, v]`, gated `[gate, up]`);
+            with `heads_by="columns"` their number or widths side by side, as in an output projection.
+        momentum_dtype: the dtype that momentum is kept in, such as torch.bfloat16; None for the gradient's.
+        beta2: NorMuon's: the decay, in [0, 1), of the mean square of each row of the updates. Each row is
+            divided by the root of its own, and the update given the norm that it had. 0.95 in its source.
+        cautious: let weights decay only where the update moves them towards zero.
+        compile: True, False for eager solves, or keyword arguments of `torch.compile`, such as
+            `{"mode": "max-autotune-no-cudagraphs"}`. A new number of matrices, where gradients are missing,
+            may take another graph; the batch is then filled with zeros up to twice over to avoid it.
+        process_group: a group whose processes hold the same parameters (DDP; for hybrid sharding that of the
+            mesh dimension that replicates) or the same shards of them, as a ProcessGroup or a DeviceMesh of
+            one dimension. Each solves a share of the matrices, balanced by the cost of their products, and an
+            all-gather brings the polar factors together. None: each solves them all. Its processes must have
+            gradients for the same parameters.
+
+    A compiled train step of the caller's takes `step` into its graph, where the optimizer is an argument or a
+    closure's variable (of a global Dynamo makes constants) and no other process takes part: one graph for the
+    first step and one for the others, at any rate.
+
+    All options from `lr` to `heads` may differ by param group. `state_dict` has the layout of torch's, whose
+    checkpoints load: options that they lack stay as they are, but for a rule that is "jordan" or a table,
+    which becomes that of the checkpoint's coefficients. torch loads ours too, and runs its own iteration.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what it was and what is allowed; also for parameters that
+            are complex, of one dimension, or flattened by FullyShardedDataParallel.
+        RuntimeError: in `step`, for sparse gradients. A NaN or infinite gradient makes
+            its own parameter NaN and no other, as in torch.
+
+    Cost: that of `polar` for each matrix; memory for one copy of the largest batch, and its solve. With W
+    processes a W-th of the solves each, and memory for this process's directions and results.
+
+    Source: K. Jordan, Muon (2024); Liu et al., arXiv 2502.16982 (`match_rms_adamw`); `torch.optim.Muon`; Li
+    et al., arXiv 2510.05491 (NorMuon); Chen et al., arXiv 2510.12402 (cautious weight decay).
+
+    Example:
+        >>> import torch
+        >>> from prism_compile.optim import Muon, split_parameters
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+        >>> matrices, rest = split_parameters(model)
+        >>> optimizers = [Muon(matrices, lr=0.02, compile=False), torch.optim.AdamW(rest)]
+        >>> model(torch.randn(4, 8)).square().mean().backward()
+        >>> for optimizer in optimizers:
+        ...     optimizer.step()
+
+    QK-clip (Kimi K2, arXiv 2507.20534) keeps attention's logits below t: after a step, the queries and keys
+    of a head whose largest logit was larger shrink. Where the model notes that logit of each head, it is a
+    hook:
+
+        >>> query, key = torch.nn.Linear(8, 8, bias=False), torch.nn.Linear(8, 8, bias=False)
+        >>> largest = torch.tensor([50.0, 400.0])
+        >>> def clip(optimizer, args, kwargs, t=100.0):
+        ...     shrink = (t / largest).clamp(max=1).sqrt()
+        ...     for weight in (query.weight, key.weight):
+        ...         weight.data.unflatten(0, (len(shrink), -1)).mul_(shrink[:, None, None])
+        >>> handle = optimizers[0].register_step_post_hook(clip)
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] | None = None,
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+        *,
+        rule: RuleLike = None,
+        degree: int = 2,
+        sketch_size: int = 8,
+        seed: int = 0,
+        dtype: torch.dtype | None = torch.bfloat16,
+        flatten: bool = True,
+        heads: int | Sequence[int] = 1,
+        heads_by: str = "rows",
+        momentum_dtype: torch.dtype | None = None,
+        beta2: float | None = None,
+        cautious: bool = False,
+        compile: bool | dict[str, Any] = True,
+        process_group: Any = None,
+    ):
+        defaults = group_defaults(locals())
+        self._check_group(defaults)
+        super().__init__(params, defaults, compile, process_group)
+
+    _saved_options = ("momentum", "nesterov", "ns_steps")
+
+    def _begin(self, compile: bool | dict[str, Any]) -> None:
+        super()._begin(compile)
+        self._polar = BatchSolver(self._compile_options)
+
+    def _new_shares(self) -> Shares:
+        return Shares(keeps=False)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._check_saved(state)
+        # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
+        for own, loaded in zip(self.__dict__.get("param_groups", ()), state["param_groups"]):
+            if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
+                resolve_rule(loaded)
+            for name in _OWN_OPTIONS:
+                loaded.setdefault(name, own[name])
+        super().__setstate__(state)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own; see `torch.optim.Optimizer.add_param_group`."""
+        if isinstance(param_group, dict) and "ns_coefficients" in param_group:
+            # They replace the rule of the defaults.
+            param_group = {"rule": None, **param_group}
+        elif isinstance(param_group, dict) and "rule" in param_group:
+            param_group = {"ns_coefficients": None, **param_group}
+        super().add_param_group(param_group)
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        group["lr"] = check_rate(group["lr"])
+        for name in ("momentum", "weight_decay", "eps"):
+            group[name] = check_amount(name, group[name])
+        check_flag("nesterov", group["nesterov"])
+        check_flag("cautious", group["cautious"])
+        check_dtype("momentum_dtype", group["momentum_dtype"])
+        if group["beta2"] is not None:
+            group["beta2"] = check_amount("beta2", group["beta2"])
+            if group["beta2"] >= 1:
+                raise ValueError(f"beta2 must be None or in [0, 1), got {group['beta2']}")
+        if group["adjust_lr_fn"] is not None:
+            check_name("adjust_lr_fn", group["adjust_lr_fn"], _ADJUSTMENTS)
+        resolve_rule(group)
+        check_solve(group, "ns_steps")
+
+    def _cut(self, group: dict[str, Any], param: Tensor) -> MatrixCut:
+        return matrix_cut(param.shape, group["flatten"], group["heads"], group["heads_by"])
+
+    def _layout(self, group: dict[str, Any], param: Tensor) -> Layout:
+        layout = super()._layout(group, param)
+        splits_rows = group["beta2"] is not None and not has_whole_rows(layout, param, group["flatten"])
+        if layout.dim and (splits_rows or not self._cut(group, param).suits(layout)):
+            return layout.whole()
+        return layout
+
+    def _restore(self, group: dict[str, Any], param: Tensor, saved: dict[str, Any]) -> None:
+        kept = {SECOND_MOMENT: accumulation_dtype(param.dtype), "momentum_buffer": group["momentum_dtype"]}
+        for name, dtype in kept.items():
+            if name in saved and dtype is not None:
+                self.state[param][name] = saved[name].to(param.device, dtype, copy=True)
+
+    def _step(self, stepping: Stepping) -> None:
+        even = RowNormaliser()
+        requests: list[Request] = []
+        for group, active in stepping:
+            options = solve_options(group, "ns_steps")
+            requests += [self._request(group, param, even, options) for param in active]
+        orthogonalise(self._polar, requests)
+        even.finish()
+
+    def _request(
+        self, group: dict[str, Any], param: Tensor, even: RowNormaliser, options: SolveOptions
+    ) -> Request:
+        """Advance a parameter's momentum; what is to be orthogonalised, and how the update is applied."""
+        direction = self._direction(group, param)
+        share, beta, flatten = self._shares[param], group["beta2"], group["flatten"]
+        cut: MatrixCut = share.cut
+
+        def factor(m: int, n: int) -> float:
+            return _rate_factor(group["adjust_lr_fn"], m, n)
+
+        # Matrices of several shapes have their factors before they are one update.
+        of_all = 1.0 if cut.matrix is None else factor(*cut.matrix)
+
+        def take(update: Tensor) -> None:
+            _apply(group, param, shard_of(update, param, share.layout), of_all)
+
+        def apply(update: Tensor) -> None:
+            update = update.reshape(direction.end.shape)
+            if beta is None:
+                take(update)
+            else:
+                even(update, share, param, self.state[param], beta, flatten, take)
+
+        if beta is not None:
+            even.expect(share, direction.end.device)
+        return Request(share, direction, apply, Wanted(options, factor if cut.matrix is None else None))
+
+    def _direction(self, group: dict[str, Any], param: Tensor) -> Direction:
+        """The momentum with this step's gradient in it, or Nesterov's mean of the two."""
+        layout, grad = self._shares[param].layout, aligned(gradient_of(param), param)
+        state, momentum, kept = self.state[param], group["momentum"], group["momentum_dtype"] or grad.dtype
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(grad, dtype=kept, memory_format=torch.preserve_format)
+        # The option may be another one by now.
+        buffer = state["momentum_buffer"] = state["momentum_buffer"].to(kept)
+        grad = grad.to(torch.promote_types(kept, grad.dtype))
+        mean = buffer.to(grad.dtype).lerp_(grad, 1 - momentum)
+        if mean is not buffer:
+            buffer.copy_(mean)
+        if layout.gathered:
+            whole = grad.lerp(mean, momentum) if group["nesterov"] else mean
+            return Direction(working_part(whole, layout))
+        if group["nesterov"]:
+            return Direction(local(mean), local(grad), momentum)
+        return Direction(local(mean))
+
+
+def _apply(group: dict[str, Any], param: Tensor, update: Tensor, factor: float) -> None:
+    """Take the step of this process's part of a parameter."""
+    lr, target = group["lr"], local(param)
+    # Reading a rate from the host waits for nothing; one on a device is not read.
+    if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
+        lr = lr.item()
+    decay = lr * group["weight_decay"]
+    if group["cautious"]:
+        target.sub_(torch.where(update.sign() == target.sign(), target, 0) * decay)
+    else:
+        target.mul_(1 - decay)
+    if isinstance(lr, Tensor) or torch.compiler.is_compiling():
+        # An alpha is a number, of whose value a caller's graph would make a guard.
+        target.sub_((update * (lr * factor)).to(target.dtype))
+    else:
+        target.add_(update, alpha=-lr * factor)
+
+
+def _rate_factor(adjust_lr_fn: str | None, m: int, n: int) -> float:
+    """The step size for a matrix `[m, n]` over the rate, as torch.optim.Muon's `adjust_lr_fn` has it."""
+    factor: float = 0.2 * max(m, n) ** 0.5 if adjust_lr_fn == "match_rms_adamw" else max(1.0, m / n) ** 0.5
+    return factor
