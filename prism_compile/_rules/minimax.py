@@ -43,14 +43,14 @@ from .taylor import taylor_coefficients
 
 # Runs of at least so many steps are for accuracy.
 EXACT_FROM = 8
-# Of long tables the least x that a step leaves at t. Twice as much reaches a fifth less far down, half as much
-# a fifth further; roundings change by as much. Without a limit 15 steps lose four digits.
+# Of long tables the least x that a step leaves at t. Twice as much reaches a fifth less far down, half as
+# much a fifth further; roundings change by as much. Without a limit 15 steps lose four digits.
 _DIP, _HALF_DIP = 0.06, 0.25
 # What rounding makes of a zero, in machine epsilons: half of it lets the noise of 14 steps into the true part
 # of a float32 matrix of low rank, twice of it leaves a value of 4e-6 below one.
 _NOISE, _HALF_NOISE = 16, 1
-# The prior of `short`: x = 1/(1 + exp(-t)), t from -21 to 4, of density x^0.3. Half the slope costs 3 % of the
-# mean error of `tools/spectra`, twice of it 4 %; -16 in place of -21 costs a third of it at seven steps, -26,
+# The prior of `short`: x = 1/(1 + exp(-t)), t from -21 to 4, of density x^0.3. Half the slope costs 3 % of
+# the mean error of `tools/spectra`, twice of it 4 %; -16 in place of -21 costs a third of it at seven steps, -26,
 # or ten in place of four, nothing.
 _LOWEST, _HIGHEST, _SLOPE, _NODES = -21.0, 4.0, 0.3, 512
 # The aims of `short`: 32 deviations from one, from 1e-5 to 3.6/steps². Half of that costs 3 % of the mean
@@ -210,8 +210,8 @@ def _exact(run: Run) -> ndarray:
     # Where x is a square, that of what is rounded.
     least, aim = (noise * run.eps) ** (2 if run.squared else 1), numpy.array([1 - run.eps])
     rows, _ = steps_to(aim, run.steps, run.p, dip, run.room, exact=True, least=least)
-    # g = 1 + (r - r²)/p leaves 0 and 1 where they are: what rounding makes of a zero is to stay small, and of a
-    # root it may be negative. An inverse is measured against A itself, and corrects what it raises.
+    # g = 1 + (r - r²)/p leaves 0 and 1 where they are: what rounding makes of a zero is to stay small, and of
+    # a root it may be negative. An inverse is measured against A itself, and corrects what it raises.
     settling = taylor_coefficients(1, 2) if run.p == 1 else (1, 1 / run.p, -1 / run.p)
     rest = numpy.broadcast_to(in_x(settling), (run.steps - len(rows), 3))
     return numpy.concatenate([rows[::-1, 0], rest])
