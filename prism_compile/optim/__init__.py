@@ -3,6 +3,6 @@
 from ._muon import Muon
 from ._shampoo import Shampoo
 from ._shared.orthogonaliser import Orthogonaliser
-from ._shared.parameters import ParameterSplit, split_parameters
+from .parameters import ParameterSplit, split_parameters
 
 __all__ = ["Muon", "Orthogonaliser", "ParameterSplit", "Shampoo", "split_parameters"]

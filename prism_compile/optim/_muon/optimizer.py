@@ -79,8 +79,9 @@ class Muon(MatrixOptimizer):
 
     Example:
         >>> import torch
+        >>> from torch import nn
         >>> from prism_compile.optim import Muon, split_parameters
-        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.Linear(16, 2))
         >>> matrices, rest = split_parameters(model)
         >>> optimizers = [Muon(matrices, lr=0.02, compile=False), torch.optim.AdamW(rest)]
         >>> model(torch.randn(4, 8)).square().mean().backward()
