@@ -20,6 +20,7 @@ from torch.autograd import forward_ad
 
 from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
+from .._iteration.info import StepInfo
 from .._iteration.linear_algebra import adjoint
 from .._iteration.loop import Record, step_info
 from .._iteration.precision import ieee_float32, without_autocast
@@ -42,24 +43,24 @@ class Run(NamedTuple):
     adjoints: bool
     squared: bool
 
+    def infos(self, dtype: torch.dtype) -> list[StepInfo]:
+        """Of the polynomial steps."""
+        count = self.options.steps - self.options.newton_steps
+        return [step_info(self.options, k, dtype, self.squared) for k in range(count)]
+
     def free_count(self, dtype: torch.dtype) -> int:
         """How many coefficients of all steps depend on A."""
-        polynomials = self.options.steps - self.options.newton_steps
-        each = self.options.rule.free_count(step_info(self.options, 0, dtype, self.squared))
-        return self.options.newton_steps + polynomials * each
+        return self.options.newton_steps + sum(map(self.options.rule.free_count, self.infos(dtype)))
 
 
 def _per_step(free: Sequence[Tensor], run: Run, dtype: torch.dtype) -> list[Coefficients]:
     """All coefficients of each step, from the flat list of those that depend on A."""
-    options, first = run.options, run.options.newton_steps
-    rest, infos = (
-        free[first:],
-        [step_info(options, k, dtype, run.squared) for k in range(options.steps - first)],
-    )
-    count = len(rest) // max(len(infos), 1)
-    return [mixture(alpha) for alpha in free[:first]] + [
-        options.rule.complete(info, *rest[k * count : (k + 1) * count]) for k, info in enumerate(infos)
-    ]
+    rule, first = run.options.rule, run.options.newton_steps
+    found, rest = [mixture(alpha) for alpha in free[:first]], list(free[first:])
+    for info in run.infos(dtype):
+        own, rest = rest[: rule.free_count(info)], rest[rule.free_count(info) :]
+        found.append(rule.complete(info, *own))
+    return found
 
 
 @traced_constant

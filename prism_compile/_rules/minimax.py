@@ -50,7 +50,7 @@ _DIP, _HALF_DIP = 0.06, 0.25
 # of a float32 matrix of low rank, twice of it leaves a value of 4e-6 below one.
 _NOISE, _HALF_NOISE = 16, 1
 # The prior of `short`: x = 1/(1 + exp(-t)), t from -21 to 4, of density x^0.3. Half the slope costs 3 % of
-# the mean error of `tools/spectra`, twice of it 4 %; -16 in place of -21 costs a third of it at seven steps, -26,
+# the mean error of `tools/spectra`, twice of it 4 %; -16 in place of -21 a third of it at seven steps, -26,
 # or ten in place of four, nothing.
 _LOWEST, _HIGHEST, _SLOPE, _NODES = -21.0, 4.0, 0.3, 512
 # The aims of `short`: 32 deviations from one, from 1e-5 to 3.6/steps². Half of that costs 3 % of the mean

@@ -131,11 +131,5 @@ def _groups(params: Any) -> Any:
     split = split_parameters(params) if isinstance(params, nn.Module) else params
     if not isinstance(split, ParameterSplit):
         return params
-    found: list[dict[str, Any]] = []
-    parts: list[tuple[bool, list[Any]]] = [(True, split.matrices), (False, split.rest)]
-    for use_muon, entries in parts:
-        if entries:
-            is_groups = all(isinstance(entry, dict) for entry in entries)
-            groups = entries if is_groups else [{"params": entries}]
-            found += [{**group, "use_muon": use_muon} for group in groups]
-    return found
+    parts = ((True, split.matrices), (False, split.rest))
+    return [{**group, "use_muon": use_muon} for use_muon, groups in parts for group in groups]

@@ -1,93 +1,162 @@
 """Which of a model's parameters Muon is for."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import prod
+from typing import Any, NamedTuple
 
 from torch import nn
 
-Named = tuple[str, nn.Parameter]
+from ._split.roles import Roles
+from ._split.weights import Weight, weights_of
+
+_KINDS = ("matrix", "stack", "rest")
+_BLOCK = re.compile(r"(?<![^.])\d+(?=\.)")
 
 
-class ParameterSplit(NamedTuple):
-    """Named parameters: `matrices` for Muon, `rest` for AdamW or the like."""
+class Decision(NamedTuple):
+    """What was decided on a parameter.
 
-    matrices: list[Named]
-    rest: list[Named]
+    `kind` is "matrix" (`[out, ...]` read as `[out, rest]`, in `blocks` matrices of equal height where a
+    convolution has groups), "stack" (leading dimensions are a batch of matrices) or "rest".
+    """
 
-
-def _root(model: nn.Module) -> nn.Module:
-    """The model inside wrappers: modules with a single child and no parameters of their own."""
-    while len(children := list(model.children())) == 1 and not list(model.parameters(recurse=False)):
-        if isinstance(model, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
-            break
-        (model,) = children
-    return model
+    name: str
+    param: nn.Parameter
+    kind: str
+    reason: str
+    blocks: int = 1
 
 
-def _is_table_or_norm(module: nn.Module) -> bool:
-    # By name, so that other libraries' embeddings and norms are known too.
-    return any("Embedding" in kind.__name__ or "Norm" in kind.__name__ for kind in type(module).__mro__)
+@dataclass(frozen=True, eq=False)
+class ParameterSplit:
+    """Decisions on a model's trainable parameters, in its order; printed, a table of them.
+
+    It unpacks as `matrices, rest`: param groups of named parameters for `Muon` (with its `flatten`, and
+    `heads` for grouped convolutions) and for AdamW or the like.
+    """
+
+    decisions: tuple[Decision, ...]
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        return iter((self.matrices, self.rest))
+
+    @property
+    def matrices(self) -> list[dict[str, Any]]:
+        groups: dict[tuple[bool, int], list[tuple[str, nn.Parameter]]] = {}
+        for each in self.decisions:
+            if each.kind != "rest":
+                groups.setdefault((each.kind == "matrix", each.blocks), []).append((each.name, each.param))
+        return [
+            {"params": params, "flatten": flatten, **({"heads": blocks} if blocks > 1 else {})}
+            for (flatten, blocks), params in groups.items()
+        ]
+
+    @property
+    def rest(self) -> list[dict[str, Any]]:
+        params = [(each.name, each.param) for each in self.decisions if each.kind == "rest"]
+        return [{"params": params}] if params else []
+
+    def __str__(self) -> str:
+        # Equal layers of numbered blocks share a line.
+        lines: dict[tuple[str, str, str, str], list[str]] = {}
+        for each in self.decisions:
+            shape = "×".join(map(str, each.param.shape))
+            line = each.kind, _BLOCK.sub("*", each.name), shape, each.reason
+            lines.setdefault(line, []).append(each.name)
+        rows = [("kind", "parameter", "shape", "count", "reason")]
+        for (kind, pattern, shape, reason), names in lines.items():
+            name = pattern if len(names) > 1 else names[0]
+            rows.append((kind, name, shape, str(len(names)), reason))
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _owned(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
-    """(name of the module, module, name in it, parameter) of each trainable parameter, ties repeated."""
-    for path, module in model.named_modules():
-        for name, param in module.named_parameters(recurse=False, remove_duplicate=False):
-            if param.requires_grad:
-                yield path, module, name, param
-
-
-def _is_matrix(path: str, module: nn.Module, name: str, param: nn.Parameter, last: nn.Module | None) -> bool:
-    own_name = path.rpartition(".")[2]
-    is_head = module is last or own_name == "head" or own_name.endswith("_head")
-    is_weight = name == "weight" or name.endswith("_weight")
-    return param.ndim >= 2 and is_weight and not is_head and not _is_table_or_norm(module)
-
-
-def split_parameters(
-    model: nn.Module, select: Callable[[str, nn.Parameter], bool | None] | None = None
-) -> ParameterSplit:
+def split_parameters(model: nn.Module, overrides: Mapping[str, str] | None = None) -> ParameterSplit:
     """Split a model's trainable parameters into the matrices for Muon and the rest.
 
-    `matrices` are the parameters of at least two dimensions named `weight` or `…_weight`, but for those
-    of embeddings and norms (classes with Embedding or Norm in their name or a base's), those of heads
-    (modules named `head` or `…_head`, and the last linear layer among the model's direct children), and
-    those tied to one of these. Everything else is the `rest`. A tied parameter appears once, by its first
-    name.
+    Muon is for hidden layers. By structure the rest are: vectors, embeddings and norms (classes with such
+    names) and what is tied to an embedding; what a parametrisation makes a weight of; depthwise convolutions;
+    convolutions of an image's channels; the first layer, where no other gives its inputs; the last, where no
+    other takes its outputs (as of the number of classes), and layers as wide; layers of an embedding's shape,
+    unless blocks repeat them; experts' routers. By name: the outputs of what is called `head`, `classifier`,
+    `score` or the like, layers in `embed`, `router` or the like, parameters that lie in no layer and are not
+    called `weight` or the like. Parameters of at least three dimensions that are no convolution's are stacks
+    of matrices, as of experts.
+    LoRA's factors go where the weight would that they adapt.
 
     Args:
         model: the whole model, wrapped (by `DistributedDataParallel`, say) or not.
-        select: decides instead of the rule where it returns True (a matrix) or False (the rest) and not
-            None; it is called with each parameter's name and the parameter.
+        overrides: what is to be instead of what is found, by patterns of `fnmatch` for parameters' names, of
+            which the first that fits is taken: "matrix" (`[out, ...]` is read as `[out, rest]`), "stack"
+            (leading dimensions are a batch) or "rest".
 
     Returns:
-        `ParameterSplit(matrices, rest)`, lists of `(name, parameter)` for `Muon` and `torch.optim.AdamW`.
+        A `ParameterSplit`. It unpacks as `matrices, rest`, param groups for `Muon` and for AdamW or the like;
+        printed, it says what was decided and why. A tied parameter appears once, by its first name.
 
     Raises:
-        ValueError: `select` takes a parameter of fewer than two dimensions for a matrix.
+        TypeError: `overrides` is no mapping.
+        ValueError: `overrides` has a pattern that fits no trainable parameter, a kind that is none of the
+            three, or makes a matrix of fewer than two dimensions.
 
     Example:
         >>> from torch import nn
         >>> from prism_compile.optim import split_parameters
-        >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4), nn.Linear(4, 10))
-        >>> [name for name, _ in split_parameters(model).matrices]
+        >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 6, bias=False), nn.Linear(6, 10))
+        >>> matrices, rest = split_parameters(model)
+        >>> [name for group in matrices for name, _ in group["params"]]
         ['1.weight']
+        >>> print(split_parameters(model, {"2.*": "rest"}))
+        kind    parameter  shape  count  reason
+        rest    0.weight   10×4   1      embedding
+        matrix  1.weight   6×4    1      hidden layer
+        rest    2.weight   10×6   1      overrides["2.*"]
+        rest    2.bias     10     1      overrides["2.*"]
     """
-    linear = [child for child in _root(model).children() if isinstance(child, nn.Linear)]
-    last = linear[-1] if linear else None
-    names: dict[nn.Parameter, str] = {}
-    matrix: dict[nn.Parameter, bool] = {}
-    for path, module, name, param in _owned(model):
-        names.setdefault(param, f"{path}.{name}" if path else name)
-        matrix[param] = matrix.get(param, True) and _is_matrix(path, module, name, param, last)
-    split = ParameterSplit([], [])
-    for param, name in names.items():
-        chosen = None if select is None else select(name, param)
-        if chosen and param.ndim < 2:
-            raise ValueError(
-                f"select may take parameters of at least 2 dimensions for matrices, "
-                f"got {name} of shape {tuple(param.shape)}"
-            )
-        wanted = matrix[param] if chosen is None else chosen
-        (split.matrices if wanted else split.rest).append((name, param))
-    return split
+    weights = weights_of(model)
+    roles = Roles(weights)
+    uses: dict[nn.Parameter, list[Weight]] = {}
+    for each in weights:
+        if each.param.requires_grad:
+            uses.setdefault(each.param, []).append(each)
+    patterns = _checked({} if overrides is None else overrides, weights)
+    return ParameterSplit(tuple(_decision(roles, patterns, own) for own in uses.values()))
+
+
+def _checked(overrides: Mapping[str, str], weights: list[Weight]) -> Mapping[str, str]:
+    if not isinstance(overrides, Mapping):
+        raise TypeError(f"overrides must map patterns to {', '.join(_KINDS)}, got {overrides!r}")
+    trainable = [each.name for each in weights if each.param.requires_grad]
+    for pattern, kind in overrides.items():
+        if kind not in _KINDS:
+            raise ValueError(f"overrides[{pattern!r}] must be one of {', '.join(_KINDS)}, got {kind!r}")
+        if not any(fnmatchcase(name, pattern) for name in trainable):
+            raise ValueError(f"overrides must have patterns of trainable parameters' names, got {pattern!r}")
+    return overrides
+
+
+def _decision(roles: Roles, overrides: Mapping[str, str], uses: list[Weight]) -> Decision:
+    """Decide on a parameter by all the names that it has."""
+    first = uses[0]
+    for pattern, kind in overrides.items():
+        if any(fnmatchcase(each.name, pattern) for each in uses):
+            if kind != "rest" and len(first.shape) < 2:
+                raise ValueError(
+                    f"overrides[{pattern!r}] must be 'rest' for parameters of fewer than 2 dimensions, "
+                    f"got {kind!r} for {first.name} of shape {first.shape}"
+                )
+            blocks = first.groups if kind == "matrix" else 0
+            return Decision(first.name, first.param, kind, f'overrides["{pattern}"]', max(blocks, 1))
+    for each in uses:
+        if reason := roles.reason(each):
+            tied = "" if each is first else f", tied to {each.name}"
+            return Decision(first.name, first.param, "rest", reason + tied)
+    if first.groups:
+        groups = f", {first.groups} groups" if first.groups > 1 else ""
+        return Decision(first.name, first.param, "matrix", f"hidden convolution{groups}", first.groups)
+    if len(first.shape) > 2:
+        return Decision(first.name, first.param, "stack", f"stack of {prod(first.shape[:-2])} matrices")
+    return Decision(first.name, first.param, "matrix", "hidden layer")

@@ -46,6 +46,11 @@ class Model(nn.Module):
         return self.last(self.narrow(x))
 
 
+def matrices(model: nn.Module) -> list:
+    """Its parameters but for the last layer's: also those that Muon is not for, for their shapes."""
+    return split_parameters(model, {"conv.weight": "matrix", "narrow.weight": "matrix"}).matrices
+
+
 def train(model: nn.Module, optimizers: list, first: int = 0, steps: int = STEPS) -> None:
     for seed in range(first, first + steps):
         model.zero_grad()
@@ -72,7 +77,7 @@ def models(*kinds: str) -> list[nn.Module]:
 def fsdp(world: int, folder: Path) -> None:
     """`fully_shard`: 20 steps of a model as one process takes them, its momentum too."""
     model, twin = models("fsdp", "plain")
-    optimizer, other = (build(split_parameters(own).matrices) for own in (model, twin))
+    optimizer, other = (build(matrices(own)) for own in (model, twin))
     assert len(optimizer.param_groups[0]["params"]) == 5
     train(model, [optimizer])
     train(twin, [other])
@@ -173,8 +178,8 @@ def hybrid(world: int, folder: Path) -> None:
     compare(cases, build, mesh, process_group=mesh["replicate"])
     # By `fully_shard` itself.
     model, twin = models(mesh, "plain")
-    optimizer = build(split_parameters(model).matrices, process_group=mesh.get_group("replicate"))
-    other = build(split_parameters(twin).matrices)
+    optimizer = build(matrices(model), process_group=mesh.get_group("replicate"))
+    other = build(matrices(twin))
     train(model, [optimizer], steps=3)
     train(twin, [other], steps=3)
     assert_same(model.parameters(), twin.parameters())

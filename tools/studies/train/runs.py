@@ -77,8 +77,8 @@ class _Trainer:
     def __init__(self, corpus: Corpus, method: Method, rate: float, seed: int, width: int):
         self.model = build_model(corpus, seed, width)
         split = split_parameters(self.model)
-        self.matrices = [param for _, param in split.matrices]
-        rest = torch.optim.AdamW([param for _, param in split.rest], lr=_REST_RATE, weight_decay=0.0)
+        self.matrices = [param for group in split.matrices for _, param in group["params"]]
+        rest = torch.optim.AdamW(split.rest, lr=_REST_RATE, weight_decay=0.0)
         self.main, self.rest, self.rate = method.build(self.matrices, rate), rest, rate
         self.times = _Times()
 

@@ -1,0 +1,184 @@
+"""Why a weight is none that Muon is for, by the structure of its model first and by names second."""
+
+import re
+from collections import Counter
+
+from .weights import Weight
+
+_EMBEDDING = re.compile(r"(\w+_)?(emb|embeds?|embeddings?|embedder)|embed_\w+|wte|wpe")
+_HEAD = re.compile(r"(\w+_)?(heads?|classifiers?|classification|logits|scores?)|qa_outputs|bbox_pred")
+_ROUTER = re.compile(r"(\w+_)?(router|gating)")
+# The number of a block, not a layer's own in a Sequential.
+_BLOCK = re.compile(r"(?<![^.])\d+(?=\.[^.]+\.)")
+# Channels of an image, with a mask: 2 would leave images to Muon, 8 takes in layers of small networks.
+_PICTURE = 4
+
+
+class Roles:
+    """The roles of a model's weights; `reason(weight)` names the one that leaves it to another optimizer."""
+
+    def __init__(self, weights: list[Weight]):
+        self._layers = _layers(weights)
+        blocks = Counter(map(_block, self._layers))
+        self._repeated = {each.layer for each in self._layers if blocks[_block(each)] > 1}
+        self._experts = _experts(weights)
+        tables = [each for each in weights if each.is_embedding and each.name.endswith("weight")]
+        widths = {size for each in weights if each.is_norm for size in each.shape}
+        widths |= {each.shape[1] for each in tables}
+        self._inner = _inner_convolutions(self._layers)
+        pictures = _pictures(self._layers, self._inner)
+        self._ends = self._vocabularies(tables, widths) | self._first_and_last(widths, pictures) | pictures
+        self._heads = self._heads_by_name()
+
+    def reason(self, weight: Weight) -> str | None:
+        """Why Muon is not for a parameter; None where it is."""
+        if weight.is_vector:
+            return "vector"
+        if weight.is_embedding:
+            return "embedding"
+        if weight.is_norm:
+            return "norm"
+        if weight.is_table:
+            return "a parameter of its own, not named as a weight"
+        if weight.is_parametrized:
+            return "parametrised: not the matrix that the layer applies"
+        if weight.is_depthwise:
+            return "depthwise convolution"
+        by_structure = self._ends.get(weight.layer) or self._router(weight)
+        return by_structure or self._by_segments(weight) or self._heads.get(weight.layer)
+
+    def _first_and_last(self, widths: set[int], pictures: dict[str, str]) -> dict[str, str]:
+        """The first layer where nothing gives its inputs, the last where nothing takes its outputs."""
+        if not self._layers:
+            return {}
+        first, last = self._layers[0], self._layers[-1]
+        # Other inputs are no takers: what a model gives it may take, too.
+        inner = [
+            each
+            for each in self._layers
+            if each is not first and each is not last
+            if each.layer not in pictures and not self._by_segments(each)
+        ]
+        found: dict[str, str] = {}
+        given = widths.union(*(each.outs for each in inner))
+        if self._is_single(first) and not first.ins & given:
+            found[first.layer] = f"input: no other layer gives {_sizes(first.ins)}"
+        taken = widths.union(*(each.ins for each in inner))
+        if self._is_single(last) and not last.outs & taken:
+            # Auxiliary classifiers have the number of classes, too.
+            for each in self._layers:
+                if self._is_single(each) and each.outs == last.outs:
+                    found[each.layer] = f"output: no other layer takes {_sizes(last.outs)}"
+        return found
+
+    def _is_single(self, weight: Weight) -> bool:
+        return weight.is_oriented and weight.layer not in self._repeated
+
+    def _vocabularies(self, tables: list[Weight], widths: set[int]) -> dict[str, str]:
+        """Layers of the shape of an embedding of as many words as nothing has width, unless repeated."""
+        names = {each.shape: each.name for each in reversed(tables) if each.shape[0] not in widths}
+        return {
+            each.layer: f"output: of the shape of {names[each.shape]}"
+            for each in self._layers
+            if each.shape in names and each.layer not in self._repeated
+        }
+
+    def _router(self, weight: Weight) -> str | None:
+        for place, number in self._experts.items():
+            inside = weight.layer.startswith(place) and "expert" not in weight.layer.removeprefix(place)
+            if inside and len(weight.shape) == 2 and number in weight.outs:
+                return f"router: a row for each of {number} experts"
+        return None
+
+    def _heads_by_name(self) -> dict[str, str]:
+        """Layers in what is named as a head whose outputs no other layer in it takes, and none behind."""
+        heads: dict[tuple[str, str], list[int]] = {}
+        for number, each in enumerate(self._layers):
+            path = self._segments(each)
+            for place, segment in enumerate(path):
+                if _HEAD.fullmatch(segment):
+                    head = each.layer.rsplit(".", len(path) - place)[0]
+                    heads.setdefault((head, segment), []).append(number)
+        return {
+            self._layers[number].layer: f'output: of "{segment}"'
+            for (_, segment), members in heads.items()
+            for number in members
+            if not _is_taken(self._layers[number], self._layers[number + 1 :])
+            and not _is_taken(self._layers[number], [self._layers[i] for i in members if i < number])
+        }
+
+    def _segments(self, weight: Weight) -> list[str]:
+        """The segments of its layer's name, in repeated blocks those within the block."""
+        path = weight.layer.split(".")[:-1]
+        if weight.layer in self._repeated:
+            path = _BLOCK.split(weight.layer)[-1].strip(".").split(".")[:-1]
+        return path
+
+    def _by_segments(self, weight: Weight) -> str | None:
+        for segment in self._segments(weight):
+            if _EMBEDDING.fullmatch(segment) and weight.layer not in self._inner:
+                return f'embedding: in "{segment}"'
+            if _ROUTER.fullmatch(segment):
+                return f'router: in "{segment}"'
+        return None
+
+
+def _layers(weights: list[Weight]) -> list[Weight]:
+    """One weight of each layer, in the model's order."""
+    # Of magnitudes and directions the latter, which come last.
+    return list(
+        {
+            each.layer: each
+            for each in weights
+            if len(each.shape) > 1
+            and not (each.is_embedding or each.is_norm or each.is_table or each.is_adapter)
+        }.values()
+    )
+
+
+def _block(weight: Weight) -> tuple[str, tuple[int, ...]]:
+    """What the layers of repeated blocks share: the name without the block's number, and the shape."""
+    return _BLOCK.sub("*", weight.layer), weight.shape
+
+
+def _experts(weights: list[Weight]) -> dict[str, int]:
+    """The number of experts by the name of what has a child `experts`: that of stacks, or of its children."""
+    stacks: dict[str, int] = {}
+    children: dict[str, set[str]] = {}
+    for each in weights:
+        place, found, inside = each.layer.rpartition("experts.")
+        if found and not place.rpartition(".")[2]:
+            children.setdefault(place, set()).add(inside.partition(".")[0])
+            if len(each.shape) > 2:
+                stacks[place] = each.shape[0]
+    return {place: stacks.get(place, len(inside)) for place, inside in children.items()}
+
+
+def _inner_convolutions(layers: list[Weight]) -> set[str]:
+    """Convolutions of what a layer before gives."""
+    given: set[int] = set()
+    found = set()
+    for each in layers:
+        if each.groups and each.ins & given:
+            found.add(each.layer)
+        given |= each.outs
+    return found
+
+
+def _pictures(layers: list[Weight], inner: set[str]) -> dict[str, str]:
+    """Convolutions of channels so few that they are an image's, from no layer before or to none behind."""
+    found = {}
+    for number, each in enumerate(layers):
+        if each.groups == 1 and max(each.ins) <= _PICTURE and each.layer not in inner:
+            found[each.layer] = f"input: {_sizes(each.ins)} channels"
+        elif each.groups == 1 and max(each.outs) <= _PICTURE and not _is_taken(each, layers[number + 1 :]):
+            found[each.layer] = f"output: {_sizes(each.outs)} channels"
+    return found
+
+
+def _is_taken(weight: Weight, layers: list[Weight]) -> bool:
+    return any(weight.outs & each.ins for each in layers)
+
+
+def _sizes(sizes: set[int]) -> str:
+    return " or ".join(map(str, sorted(sizes)))
