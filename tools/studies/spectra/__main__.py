@@ -14,6 +14,7 @@ from .measure import DAMPING, FUNCTIONS, STEPS, groups, measure, methods, rule_n
 from .plot import Results, plot_errors
 from .suite import suite
 from .tables import NOTES, misses, steps_table, summary_table
+from .trust.tables import PARTS, parts
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _LIMIT_STEPS = 5
@@ -28,14 +29,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=_DTYPES, default="float32")
     steps = f"numbers of steps (default: {' '.join(map(str, STEPS))}; with --limit: {_LIMIT_STEPS})"
     parser.add_argument("--k", type=int, nargs="+", metavar="K", help=steps)
-    default = "adaptive" if "adaptive" in rule_names() else "prism"
-    parser.add_argument("--rule", choices=rule_names(), default=default, help="whose misses are listed")
+    rule = "whose misses are listed (default: adaptive), or which is tried by --trust (default: none named)"
+    parser.add_argument("--rule", choices=rule_names(), help=rule)
     parser.add_argument("--only-summary", action="store_true", help="print no row per spectrum")
     training = "training steps of the text model whose momentum is taken; 0: none (default: %(default)s)"
     parser.add_argument("--training-steps", type=int, default=100, help=training)
     least = "print only, for a few spectra, the least error of any K quintics beside the rules'"
     parser.add_argument("--limit", action="store_true", help=least)
-    quick = f"only --limit or the table, of n = {_QUICK_N} and at most 2 steps, without training"
+    trust = f"print only where the default rule fails a bar, or these parts of that: {', '.join(PARTS)}"
+    parser.add_argument("--trust", nargs="*", choices=PARTS, metavar="PART", help=trust)
+    parser.add_argument("--large", action="store_true", help="with --trust tol: n to 2048 (10 minutes more)")
+    quick = f"only --limit, --trust or the table, of n = {_QUICK_N} and at most 2 steps, without training"
     parser.add_argument("--quick", action="store_true", help=quick)
     add_option(parser)
     return parser
@@ -49,6 +53,8 @@ def _parse(words: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.N
     parsed.k = parsed.k or ([_LIMIT_STEPS] if parsed.limit else list(STEPS))
     if parsed.quick:
         parsed.n, parsed.k, parsed.training_steps = _QUICK_N, [2], 0
+    if parsed.trust == []:
+        parsed.trust = list(PARTS)
     return parser, parsed
 
 
@@ -67,6 +73,14 @@ def _print_limits(arguments: argparse.Namespace) -> None:
     for steps in arguments.k:
         print("\n" + limit_table(steps, n, range(seeds), _DTYPES[dtype]))
     print(f"\n{LIMIT_NOTES}")
+
+
+def _print_trust(arguments: argparse.Namespace) -> None:
+    made = parts(arguments.rule, arguments.large, arguments.quick)
+    print(f"The rule tried: {arguments.rule or 'the default of each function'}")
+    for name in arguments.trust:
+        note(f"{name} ...")
+        print("\n" + made[name](), flush=True)
 
 
 def _measured(arguments: argparse.Namespace) -> Results:
@@ -98,21 +112,27 @@ def _compare(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     found = _measured(arguments)
     print(_title(arguments.function, arguments.n, arguments.dtype, arguments.seeds)[0])
-    missed = {steps: misses(found, arguments.rule, steps) for steps in arguments.k}
+    rule = arguments.rule or "adaptive"
+    missed = {steps: misses(found, rule, steps) for steps in arguments.k}
     for steps, lines in missed.items():
         print("\n" + steps_table(found, families, steps, not arguments.only_summary))
-        print(f"\n{len(lines)} misses of {arguments.rule}", *lines, sep="\n")
-    print(f"\n{summary_table(found, arguments.rule, missed)}\n\n{NOTES}")
+        print(f"\n{len(lines)} misses of {rule}", *lines, sep="\n")
+    print(f"\n{summary_table(found, rule, missed)}\n\n{NOTES}")
 
 
 def main(words: list[str] | None = None) -> None:
-    """The comparison, or the limits."""
+    """The comparison, the limits, or the trust table."""
     parser, arguments = _parse(words)
     quiet_torch()
-    function = "" if arguments.function == "polar" else arguments.function
-    part = "limit" if arguments.limit else function
-    with recorded("spectra", parser, words, part=part, free=("limit", "function", "only_summary")):
-        (_print_limits if arguments.limit else _compare)(arguments)
+    if arguments.trust:
+        run, part = _print_trust, "trust"
+    elif arguments.limit:
+        run, part = _print_limits, "limit"
+    else:
+        run, part = _compare, "" if arguments.function == "polar" else arguments.function
+    free = ("limit", "function", "only_summary", *(("trust",) if arguments.trust == list(PARTS) else ()))
+    with recorded("spectra", parser, words, part=part, free=free):
+        run(arguments)
 
 
 if __name__ == "__main__":

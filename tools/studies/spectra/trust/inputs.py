@@ -1,0 +1,148 @@
+"""The spectra of the trust table, 40 of them, and the 12 of a given condition that tolerances are held to."""
+
+from dataclasses import dataclass
+from functools import cache
+from zlib import crc32
+
+import numpy
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from ...common.matrices import log_spaced, with_eigenvalues, with_singular_values
+
+# On the diagonal of a kernel matrix, which is singular to working precision without it.
+RIDGES = {torch.float64: 1e-10, torch.float32: 1e-5}
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Values `[n]`, the largest 1, of which `rank` are not zero; or a kernel matrix as it is."""
+
+    family: str
+    values: ndarray
+    rank: int
+    kernel: ndarray | None = None
+
+
+def _random(name: str) -> numpy.random.Generator:
+    return numpy.random.default_rng(crc32(name.encode()))
+
+
+def one_tiny(n: int, tiny: float) -> ndarray:
+    return numpy.append(numpy.ones(n - 1), tiny)
+
+
+def half_tiny(n: int, tiny: float) -> ndarray:
+    return numpy.repeat((1.0, tiny), (n - n // 2, n // 2))
+
+
+def _low_rank(n: int, rank: int, condition: float) -> ndarray:
+    return numpy.concatenate([log_spaced(rank, condition), numpy.zeros(n - rank)])
+
+
+def rbf(n: int, length: float) -> ndarray:
+    """Of n evenly spaced points in [0, 1]."""
+    points = numpy.linspace(0, 1, n)
+    return numpy.exp(-0.5 * ((points[:, None] - points) / length) ** 2)
+
+
+def hilbert(n: int) -> ndarray:
+    i = numpy.arange(n)
+    return 1 / (1.0 + i[:, None] + i)
+
+
+def _plain(n: int) -> dict[str, ndarray]:
+    random = _random("plain")
+    values = {f"log-spaced to 1e-{d}": log_spaced(n, 10.0**d) for d in (1, 2, 3, 4, 5)}
+    for aspect in (1, 2, 4):
+        matrix = random.standard_normal((aspect * n, n))
+        values[f"Gaussian {aspect}:1"] = numpy.linalg.svd(matrix, compute_uv=False)
+    return values | {"flat": numpy.ones(n), "uniform": random.random(n)}
+
+
+def _tails(n: int) -> dict[str, ndarray]:
+    random = _random("tails")
+    return {
+        "Student-t 1.5": numpy.linalg.svd(random.standard_t(1.5, (n, n)), compute_uv=False),
+        "lognormal 0.8": random.lognormal(0, 0.8, n),
+        "lognormal 2.2": random.lognormal(0, 2.2, n),
+        "Pareto 0.7": random.random(n) ** (-1 / 0.7),
+        "exponential": numpy.exp(-7 * numpy.linspace(0, 1, n)),
+    }
+
+
+def _spikes(n: int) -> dict[str, ndarray]:
+    bulk = numpy.linalg.svd(_random("spikes").standard_normal((n, n)), compute_uv=False) / (2 * n**0.5)
+    return {
+        "1 × 100 on flat": numpy.append(numpy.ones(n - 1), 100.0),
+        "3 × 30 on Gaussian": numpy.append(bulk[3:], (30.0,) * 3),
+        "8 × 10 on Gaussian": numpy.append(bulk[8:], (10.0,) * 8),
+    }
+
+
+def _families(n: int) -> dict[str, dict[str, ndarray]]:
+    return {
+        "plain": _plain(n),
+        "tails": _tails(n),
+        "spikes": _spikes(n),
+        "one tiny value": {f"ones and {tiny:g}": one_tiny(n, tiny) for tiny in (1e-2, 1e-3, 1e-4, 1e-5)},
+        "half tiny": {f"half {tiny:g}": half_tiny(n, tiny) for tiny in (1e-1, 1e-2, 1e-3, 1e-4)},
+        "low rank": {
+            f"rank {rank} to {condition:g}": _low_rank(n, rank, condition)
+            for rank, condition in ((1, 1.0), (n // 8, 1.0), (n // 8, 30.0), (n // 2, 30.0), (n - 2, 30.0))
+        },
+        "powers": {f"k^-{power}": numpy.arange(1.0, n + 1) ** -power for power in (2, 3, 4, 5, 6)},
+    }
+
+
+@cache
+def spectra(n: int) -> dict[str, Spectrum]:
+    """All by name."""
+    made = {}
+    for family, by_name in _families(n).items():
+        for name, values in by_name.items():
+            values = numpy.sort(values / values.max())[::-1].copy()
+            made[name] = Spectrum(family, values, int((values > 0).sum()))
+    kernels = {"RBF 0.1": rbf(n, 0.1), "RBF 0.5": rbf(n, 0.5), "Hilbert": hilbert(n)}
+    # Of a few rows the Hilbert matrix is not singular yet: as it is used to try solvers.
+    kernels["Hilbert of 8"] = numpy.kron(numpy.eye(n // 8), hilbert(8))
+    for name, kernel in kernels.items():
+        made[name] = Spectrum("kernels", numpy.empty(0), len(kernel), kernel)
+    return made
+
+
+def matrix(spectrum: Spectrum, kind: str, dtype: torch.dtype) -> Tensor:
+    """`[n, n]` with these singular values, or, of the kind "definite" or "signed", eigenvalues."""
+    if spectrum.kernel is not None:
+        A = torch.from_numpy(spectrum.kernel)
+        return (A + RIDGES[dtype] * torch.eye(len(A), dtype=A.dtype)).to(dtype)
+    if kind == "general":
+        return with_singular_values(spectrum.values).to(dtype)
+    signs = numpy.where(numpy.arange(len(spectrum.values)) % 2, -1.0, 1.0) if kind == "signed" else 1.0
+    return with_eigenvalues(spectrum.values * signs).to(dtype)
+
+
+def of_condition(n: int, condition: float) -> dict[str, ndarray]:
+    """Twelve spectra `[n]` from 1 down to exactly 1/condition, by name."""
+    low, place = 1 / condition, numpy.linspace(0, 1, n)
+    random = _random("of condition")
+
+    def between(share: ndarray) -> ndarray:
+        """Values at these shares of the way, in the logarithm; both ends kept."""
+        return condition ** -numpy.concatenate([[0.0], numpy.sort(share)[1:-1], [1.0]])
+
+    return {
+        "log-uniform": log_spaced(n, condition),
+        "uniform": 1 - place * (1 - low),
+        "one tiny": one_tiny(n, low),
+        "one large": numpy.append(1.0, numpy.full(n - 1, low)),
+        "half tiny": half_tiny(n, low),
+        "a tenth tiny": numpy.repeat((1.0, low), (n - max(n // 10, 1), max(n // 10, 1))),
+        "a tenth large": numpy.repeat((1.0, low), (max(n // 10, 1), n - max(n // 10, 1))),
+        "middle": between(numpy.full(n, 0.5)),
+        "thirds": between(numpy.floor(3 * place).clip(0, 2) / 2),
+        "most near one": between(place**4),
+        "most near the least": between(place**0.25),
+        "random": between(random.random(n)),
+    }

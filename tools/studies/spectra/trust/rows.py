@@ -1,0 +1,162 @@
+"""Bars on single inputs: low rank, kernel matrices, one tiny value, and half precision."""
+
+from typing import NamedTuple
+
+import numpy
+import torch
+from torch import Tensor
+
+import prism_compile
+
+from ...common.matrices import log_spaced, with_singular_values
+from ...common.tables import format_table
+from .functions import FUNCTIONS, case, case_of
+from .inputs import Spectrum, hilbert, one_tiny, rbf
+
+RULES = (None, "prism", "polar_express", "taylor")
+_LOW_RANK_STEPS = {torch.float32: (5, 8, 10, 14, 20, 40), torch.float64: (5, 8, 10, 14, 20, 40)}
+_LOW_RANK_STEPS[torch.bfloat16] = (5, 8, 10, 14)
+_RANKS = ((64, 64, 1), (64, 64, 8), (120, 120, 10), (64, 64, 32), (96, 64, 20), (64, 64, 60))
+
+
+class Row(NamedTuple):
+    """What is held to an error, and on which input."""
+
+    function: str
+    spectrum: Spectrum
+    name: str
+    dtype: torch.dtype
+    steps: int
+    bar: float
+
+
+def _values(values) -> Spectrum:
+    return Spectrum("", values, len(values))
+
+
+def _kernel(matrix) -> Spectrum:
+    return Spectrum("", numpy.empty(0), len(matrix), matrix)
+
+
+def rows(n: int = 64) -> list[Row]:
+    double, single = torch.float64, torch.float32
+    kernel, hilberts = _kernel(rbf(n, 0.1)), _kernel(hilbert(n))
+
+    def tiny(value: float) -> Spectrum:
+        return _values(one_tiny(n, value))
+
+    def condition(value: float) -> Spectrum:
+        return _values(log_spaced(n, value))
+
+    return [
+        Row("sqrtm", kernel, "RBF", double, 8, 1e-7),
+        Row("sqrtm", kernel, "RBF", double, 10, 1e-9),
+        Row("sqrtm", hilberts, "Hilbert", double, 10, 1e-5),
+        Row("polar", tiny(1e-5), "ones and 1e-5", single, 12, 3e-6),
+        Row("polar", tiny(1e-5), "ones and 1e-5", single, 14, 3e-6),
+        Row("polar", tiny(1e-6), "ones and 1e-6", double, 14, 1e-9),
+        Row("inv", tiny(1e-3), "ones and 1e-3", double, 10, 1e-12),
+        Row("inv_sqrtm", condition(1e6), "condition 1e6", double, 8, 1e-10),
+        Row("inv_sqrtm", condition(1e8), "condition 1e8", double, 10, 1e-8),
+    ]
+
+
+def _label(rule: str | None) -> str:
+    return rule or "default"
+
+
+def rows_table(rules: tuple[str | None, ...]) -> str:
+    """Relative errors beside the bars; the first rule is held to them."""
+    lines = []
+    for row in rows():
+        function = FUNCTIONS[row.function]
+        tried = case(function, row.spectrum, row.dtype)
+        errors = [
+            tried.error(function.call(tried.A, steps=row.steps, rule=rule))
+            if rule is None or rule not in ("polar_express",) or function.p == 2
+            else None
+            for rule in rules
+        ]
+        what = f"{row.function}, {row.name}, {str(row.dtype)[6:]}, {row.steps} steps"
+        verdict = "" if errors[0] <= row.bar else "above"
+        lines.append(
+            (what, f"{row.bar:.0e}", *("" if e is None else f"{e:.1e}" for e in errors), verdict)
+        )
+    return format_table(("relative error", "bar", *map(_label, rules), ""), lines, "Single inputs")
+
+
+def _low_rank_matrix(m: int, n: int, rank: int, condition: float, dtype: torch.dtype) -> Tensor:
+    values = numpy.concatenate([log_spaced(rank, condition), numpy.zeros(m - rank)])
+    return with_singular_values(values)[:, :n].to(dtype) if m == n else _tall(values, m, n).to(dtype)
+
+
+def _tall(values, m: int, n: int) -> Tensor:
+    left, right = with_singular_values(numpy.ones(m), 1), with_singular_values(numpy.ones(n), 2)
+    return left[:, :n] * torch.from_numpy(values[:n]) @ right
+
+
+def _low_rank_error(dtype: torch.dtype, steps: int, rule: str | None) -> float:
+    """The worst over ranks, sizes, and a true part that is flat or falls to 1/30."""
+    worst = 0.0
+    for m, n, rank in _RANKS:
+        for condition in (1.0, 30.0):
+            A = _low_rank_matrix(m, n, rank, condition, dtype)
+            result = prism_compile.polar(A, steps=steps, rule=rule, form="direct")
+            worst = max(worst, case_of(FUNCTIONS["polar"], A, rank).error(result))
+    return worst
+
+
+def low_rank_table(rules: tuple[str | None, ...]) -> str:
+    """polar of exactly low rank, on A's own row space."""
+    lines = []
+    steps = _LOW_RANK_STEPS[torch.float32]
+    for dtype, counts in _LOW_RANK_STEPS.items():
+        for i, rule in enumerate(rules):
+            errors = [f"{_low_rank_error(dtype, count, rule):.1e}" for count in counts]
+            errors += [""] * (len(steps) - len(errors))
+            lines.append(("" if i else str(dtype)[6:], _label(rule), *errors))
+    header = ("precision", "rule", *(f"K = {count}" for count in steps))
+    title = "polar of low rank, direct form, the worst error on A's own row space (bars: 5 steps .15;"
+    title += " float32 1e-5 from 8, float64 1e-12 from 10, bfloat16 1.5e-2 from 8)"
+    return format_table(header, lines, title, left=(0, 1))
+
+
+def muon_leak(rule: str | None = None, n: int = 256, rank: int = 8, seed: int = 0) -> float:
+    """‖(I - P) U‖_F of Muon's direction U of a rank-8 bfloat16 gradient, P onto its column space; ideal 0."""
+    generator = torch.Generator().manual_seed(seed)
+    left, right = (torch.randn(n, rank, generator=generator) for _ in range(2))
+    weight = torch.nn.Parameter(torch.zeros(n, n, dtype=torch.bfloat16))
+    weight.grad = (left @ right.T).to(weight.dtype)
+    options = {} if rule is None else {"rule": rule}
+    optimizer = prism_compile.optim.Muon([weight], lr=1.0, weight_decay=0.0, compile=False, **options)
+    optimizer.step()
+    column_space = torch.linalg.svd(weight.grad.double())[0][:, :rank]
+    U = weight.detach().double()
+    return (U - column_space @ (column_space.T @ U)).norm().item()
+
+
+def half_growth(dtype: torch.dtype, steps: int, rule: str | None, n: int = 128) -> float:
+    """The largest σ of a half-precision result over that of the same call in float64: low rank and noise."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(n, n // 16, generator=generator) for _ in range(2))
+    A = (left @ right.T / n + 1e-2 / n**0.5 * torch.randn(n, n, generator=generator)).to(dtype)
+    half, exact = (
+        torch.linalg.matrix_norm(prism_compile.polar(a, steps=steps, rule=rule).double(), 2)
+        for a in (A, A.double())
+    )
+    return (half / exact).item()
+
+
+def half_table(rules: tuple[str | None, ...]) -> str:
+    lines = []
+    for dtype in (torch.bfloat16, torch.float16):
+        for steps in (3, 5, 8, 10):
+            values = [f"{half_growth(dtype, steps, rule):.3f}" for rule in rules]
+            lines.append((f"{str(dtype)[6:]}, {steps} steps", *values))
+    title = "polar of low rank and noise in half precision: largest σ over the exact arithmetic's (bar 1.03)"
+    table = format_table(("", *map(_label, rules)), lines, title)
+    # No rule but the quintic ones makes Muon's direction.
+    leaks = [f"{_label(rule)} {muon_leak(rule):.2f}" for rule in rules if rule != "taylor"]
+    return f"{table}\n\nMuon's direction of a rank-8 gradient, 256x256 bfloat16, outside its column space" + (
+        f" (bar 1.0): {', '.join(leaks)}"
+    )
