@@ -70,9 +70,7 @@ def compare(name: str, n: int, dtype: torch.dtype, steps: int, rule: str | None)
         best = min(rivals, key=lambda rival: rivals[rival][each])
         allowance = ROUNDINGS * torch.finfo(dtype).eps * case.condition
         precision = str(dtype).removeprefix("torch.")
-        made.append(
-            Result(name, precision, each, steps, errors[each], rivals[best][each], best, allowance)
-        )
+        made.append(Result(name, precision, each, steps, errors[each], rivals[best][each], best, allowance))
     return made
 
 

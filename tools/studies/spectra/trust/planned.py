@@ -94,7 +94,9 @@ def tolerance_table(sizes: tuple[int, ...], rule: str | None) -> str:
             over = residual / (tol + _floor(name, condition))
             found.setdefault(name, {}).setdefault(n, []).append(over)
             if not over <= 1:
-                short.append((over, f"  {name:<10} n={n:<4} condition {condition:.0e} tol {tol:.0e}", spectrum))
+                short.append(
+                    (over, f"  {name:<10} n={n:<4} condition {condition:.0e} tol {tol:.0e}", spectrum)
+                )
         show_progress(done, len(runs), f"{name}, n = {n}, condition {condition:.0e}")
     rows = []
     for name, by_size in found.items():
@@ -106,7 +108,7 @@ def tolerance_table(sizes: tuple[int, ...], rule: str | None) -> str:
         rows.append((name, *cells))
     header = ("function", *(f"n = {n}" for n in sizes))
     title = "Planned by tol and condition, float64, 12 spectra: short of it (largest residual over tol)"
-    lines = [f"{text}  {spectrum}: {over:.2g} × tol" for over, text, spectrum in sorted(short, reverse=True)]
+    lines = [f"{where}: {over:.2g} × tol" for over, where in sorted(short, reverse=True)]
     return "\n".join([format_table(header, rows, title), f"\n{len(short)} short", *lines])
 
 
@@ -125,7 +127,7 @@ def steps_table(rule: str | None, n: int = 64) -> str:
     rows = []
     for condition, bar in zip(_STEP_CONDITIONS, (4, 6, 8, 9, 12)):
         plan = prism_compile.steps_for("inv_sqrtm", condition=condition, tol=_STEP_TOLERANCE, rule=rule)
-        # Float64 leaves no residual of 1e-3 by its own rounding at the last.
+        # Beyond, float64's rounding is in the residual.
         tried_too = condition <= 1e8
         least = str(least_steps("inv_sqrtm", condition, _STEP_TOLERANCE, rule, n)) if tried_too else ""
         rows.append((f"{condition:.0e}", str(bar), str(plan), least))

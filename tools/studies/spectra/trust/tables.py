@@ -4,10 +4,10 @@ from collections.abc import Callable
 from functools import partial
 
 from .compare import compare_table
+from .functions import RIVALS
 from .planned import LARGE_SIZES, SIZES, steps_table, tolerance_table
 from .rows import half_table, low_rank_table, rows_table
 
-RIVALS = ("prism", "polar_express", "taylor")
 PARTS = ("rows", "low-rank", "half", "steps", "compare", "tol")
 
 
