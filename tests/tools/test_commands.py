@@ -100,19 +100,6 @@ def test_spectra(folders, capsys):
     assert has_png(folders / "out" / "spectra-sqrtm.png")
 
 
-def test_tune(folders, capsys):
-    pytest.importorskip("cma", reason="the extra `tune` is not installed")
-    from studies.tune.__main__ import FILE, main
-
-    before = FILE.read_text()
-    assert main(["--quick"]) == 0
-    assert main(["--quick", "--evaluate"]) == 0
-    printed = capsys.readouterr().out
-    assert "found" in printed
-    assert "itself" in printed
-    assert FILE.read_text() == before
-
-
 def test_train(folders, capsys):
     pytest.importorskip("matplotlib", reason="the extra `demo` is not installed")
     from studies.train.__main__ import main

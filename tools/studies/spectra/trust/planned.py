@@ -94,9 +94,8 @@ def tolerance_table(sizes: tuple[int, ...], rule: str | None) -> str:
             over = residual / (tol + _floor(name, condition))
             found.setdefault(name, {}).setdefault(n, []).append(over)
             if not over <= 1:
-                short.append(
-                    (over, f"  {name:<10} n={n:<4} condition {condition:.0e} tol {tol:.0e}", spectrum)
-                )
+                where = f"  {name:<10} n={n:<4} condition {condition:.0e} tol {tol:.0e}  {spectrum}"
+                short.append((over, where))
         show_progress(done, len(runs), f"{name}, n = {n}, condition {condition:.0e}")
     rows = []
     for name, by_size in found.items():
