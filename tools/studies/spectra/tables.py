@@ -3,7 +3,7 @@
 from math import exp, log
 
 from ..common.tables import format_table
-from .plot import Results
+from .measure import Results
 
 _REFERENCE = "polar_express"
 # A rule should nowhere be worse than the best of these by more than a factor and an offset.
