@@ -79,3 +79,13 @@ def test_more_processes_than_matrices_idle():
     flops = sorted(flops for _, flops in found)
     assert flops[:2] == [0, 0]
     assert flops[2] == flops[3] > 0
+
+
+def test_the_command_prints_three_tables(folders, capsys, monkeypatch):
+    from studies.scale import __main__ as scale
+
+    monkeypatch.setattr(scale, "SCHEMES", scale.SCHEMES[:2])
+    scale.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert printed.count("List small: 18 matrices") == 3
+    assert (folders / "out" / "scale-small.txt").exists()

@@ -1,4 +1,4 @@
-"""Count what one process of up to 4096 sends and computes in a step of the optimizers, and what that may take."""
+"""Count what one process of up to 4096 sends and computes in a step of the optimizers."""
 
 import argparse
 import sys
