@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..common.compiling import compiled
 from ..common.counting import matrix_products, operands
+from ..common.progress import note
 from ..common.timing import Budget, Clock, Spread, ratio, time_in_turns
 
 _SKETCH_SIZE = 8
@@ -151,25 +151,29 @@ CELLS = ("method", "steps", "products", "ms", "/products")
 
 
 def compare(bench: Bench, A: Tensor, methods: list[Method]) -> list[Timed]:
-    """The methods and, once for each list of products, these products, all in turns."""
+    """The methods and, once for each list of products, these products, all in turns; without what fails."""
     runs, found = {}, []
     for place, method in enumerate(methods):
-        eager = partial(method.function, A, **method.options)
-        call = (
-            partial(compiled(method.function, bench.mode, **method.options), A) if method.compile else eager
-        )
-        result, count, products = _kept(call()), None, None
-        runs[place] = call
+        call = eager = partial(method.function, A, **method.options)
+        if method.compile:
+            call = partial(compiled(method.function, bench.mode, **method.options), A)
+        try:
+            result = _kept(call())
+        except RuntimeError as error:
+            # A decomposition that a device has not, or no memory for.
+            note(f"left out: {method.name}: {str(error).splitlines()[0]}")
+            continue
+        runs[place], count, products = call, None, None
         if method.counted:
             count, products = matrix_products(eager, A.shape), recorded_products(eager, A)
             runs.setdefault(products, product_floor(products, A))
-        found.append((method, result, count, products))
+        found.append((place, method, result, count, products))
     times = bench.time(runs)
     # The next problem's graphs are not to be held beside this one's.
     torch._dynamo.reset()
     return [
-        Timed(*own, times[place], None if products is None else times[products])
-        for place, (*own, products) in enumerate(found)
+        Timed(method, result, count, times[place], times.get(products))
+        for place, method, result, count, products in found
     ]
 
 
@@ -186,8 +190,3 @@ def fewest_steps(
         if quality(function(A, steps=steps, **options)) <= target:
             return steps
     return None
-
-
-def median_of(seconds: list[float]) -> float:
-    """In milliseconds."""
-    return 1e3 * median(seconds)

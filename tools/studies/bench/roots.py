@@ -56,11 +56,12 @@ class Problem:
         by = "linalg.svd" if self.exact is svd_polar else "linalg.eigh"
         methods.append(Method(by, self.exact, compile=False, counted=False))
         found = compare(bench, self.A, methods)
-        return [self._row(i, timed, found[-1], quality(timed.result)) for i, timed in enumerate(found)]
+        exact = next((timed for timed in found if timed.method.name == by), None)
+        return [self._row(i, timed, exact, quality(timed.result)) for i, timed in enumerate(found)]
 
-    def _row(self, place: int, timed: Timed, exact: Timed, error: float) -> tuple[str, ...]:
+    def _row(self, place: int, timed: Timed, exact: Timed | None, error: float) -> tuple[str, ...]:
         what = f"{self.name} {shape_of(self.A.shape)} to {self.target:.0e}"
-        over = "-" if timed is exact else f"{timed.over(exact):.2f}"
+        over = "-" if exact in (timed, None) else f"{timed.over(exact):.2f}"
         return ("" if place else what, *timed.cells(), over, f"{error:.1e}")
 
 
