@@ -8,6 +8,7 @@ import torch
 from ..common import results
 from ..common.compiling import quiet_torch
 from ..common.results import add_option, recorded
+from ..common.style import can_plot
 from ..common.timing import Budget
 from .core import Bench
 from .costs import costs_tables
@@ -28,7 +29,8 @@ ms          median and quartiles; all methods on a matrix are run in turns, each
 
 def _sweep(bench: Bench) -> list[str]:
     found = sweep(bench)
-    plot_sweep(found, results.OUT / "bench.png")
+    if can_plot():
+        plot_sweep(found, results.OUT / "bench.png")
     return [*sweep_tables(found), SWEEP_NOTES]
 
 

@@ -1,5 +1,6 @@
 """How plots look: one colour a rule everywhere, its marker filled; one file format."""
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os.path import relpath
@@ -54,6 +55,14 @@ _SETTINGS = {
 def style(method: str) -> dict:
     """matplotlib's keywords for the line of a method, its label among them."""
     return {"label": method, **_STYLES.get(method, {"color": "#8c8c8c", "marker": "x"})}
+
+
+def can_plot() -> bool:
+    """Whether matplotlib is installed; a note where it is not."""
+    found = importlib.util.find_spec("matplotlib") is not None
+    if not found:
+        note("no plot: matplotlib is not installed")
+    return found
 
 
 @contextmanager

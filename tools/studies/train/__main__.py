@@ -11,6 +11,7 @@ from ..common import results
 from ..common.compiling import quiet_torch
 from ..common.progress import note, show_progress
 from ..common.results import add_option, recorded
+from ..common.style import can_plot
 from ..common.tables import format_table
 from ..common.text_model import Corpus, build_model, load_corpus
 from .methods import FREQUENCY, PEERS, Method, methods
@@ -111,7 +112,8 @@ def _compare(corpus: Corpus, arguments: argparse.Namespace) -> None:
         step = f"{mean(run.step_ms for run in runs):.1f}"
         rows.append((method.name, f"{rates[method.name]:g}", *cells, step, *timed))
     print(f"\n{format_table(_HEADER, rows)}\n\n{_NOTES}")
-    plot_losses(found, results.OUT / "train.png")
+    if can_plot():
+        plot_losses(found, results.OUT / "train.png")
 
 
 def main(words: list[str] | None = None) -> None:
