@@ -61,7 +61,7 @@ def deviations(values: Tensor) -> Tensor:
 
 def orthogonality_error(*results: Tensor) -> float:
     """rms(1 - σ) over all singular values σ of some results `[..., m, n]`."""
-    values = [torch.linalg.svdvals(result.cpu().double()).flatten() for result in results]
+    values = [torch.linalg.svdvals(result.double()).flatten() for result in results]
     return deviations(torch.cat(values)).item()
 
 

@@ -69,3 +69,23 @@ def work_per_step(run: Callable[[int], object], steps: int, n: int) -> Work:
     """What one step that is neither the first nor the last does: `run(steps)` with one step more."""
     steps = max(steps, 2)
     return work_of(lambda: run(steps + 1), n) - work_of(lambda: run(steps), n)
+
+
+def _size(count: float, unit: str) -> str:
+    scale, prefix = next(
+        (s, p) for s, p in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, "")) if count >= s or s == 1
+    )
+    return f"{count / scale:.3g} {prefix}{unit}"
+
+
+def describe(work: Work, n: int, batch: int) -> str:
+    """Two lines: the products, and all kernels of an eager call."""
+    cube, flops = 2 * batch * n**3, work.product_flops + work.skinny_flops
+    skinny = (
+        f"{work.skinny} skinny, {work.skinny_flops / flops if flops else 0:.2%} of {_size(flops, 'FLOP')}"
+    )
+    operators = work.products + work.skinny + work.others
+    return (
+        f"products   {work.products} of at least n·n·n = {work.product_flops / cube:.2f}·2n³, {skinny}\n"
+        f"eager      {operators} operators, {_size(work.bytes, 'B')} read and written"
+    )
