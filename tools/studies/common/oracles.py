@@ -60,9 +60,11 @@ def deviations(values: Tensor) -> Tensor:
 
 
 def orthogonality_error(*results: Tensor) -> float:
-    """rms(1 - σ) over all singular values σ of some results `[..., m, n]`."""
-    values = [torch.linalg.svdvals(result.double()).flatten() for result in results]
-    return deviations(torch.cat(values)).item()
+    """rms(1-σ) over all singular values σ of some results `[..., m, n]`; ∞ where one is not finite."""
+    results = tuple(result.cpu().double() for result in results)
+    if not all(result.isfinite().all() for result in results):
+        return float("inf")
+    return deviations(torch.cat([torch.linalg.svdvals(result).flatten() for result in results])).item()
 
 
 def relative_errors(result: Tensor, exact: Tensor) -> Tensor:

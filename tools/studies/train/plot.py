@@ -7,7 +7,10 @@ from ..common.style import COLORS, plotted, style
 from .runs import Run
 
 # A rule has its colour everywhere; the line tells the number of steps.
-_LINES = {"3": {"linestyle": ":"}, "4": {"linewidth": 2.4}, "5": {"linestyle": "--"}}
+_LINES = {
+    **{"3": {"linestyle": ":"}, "4": {"linewidth": 2.4}, "5": {"linestyle": "--"}},
+    **{"6": {"linestyle": "-."}, "7": {"linewidth": 1.0}},
+}
 
 
 def line_style(name: str) -> dict:
