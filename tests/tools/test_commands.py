@@ -1,6 +1,7 @@
 """Every command has its study, and the studies run: small, without graphs where these would take long."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,19 @@ def test_a_command_starts_its_study(name):
     command = TOOLS / name
     assert os.access(command, os.X_OK)
     assert f'\nstudy {name} "$@"\n' in command.read_text()
+
+
+def test_studies_import_public_names_alone():
+    private = re.compile(
+        r"^\s*(?:from|import) +prism_compile\S*\._|^\s*from +prism_compile\S* +import +_", re.MULTILINE
+    )
+    assert private.search("from prism_compile._rules import RULES")
+    assert not [path for path in TOOLS.rglob("*.py") if private.search(path.read_text())]
+
+
+def test_the_map_names_every_command():
+    text = (TOOLS / "README.md").read_text()
+    assert [name for name in (*COMMANDS, "test") if f"| `tools/{name}" not in text] == []
 
 
 def test_no_command_is_without_a_study():

@@ -245,5 +245,5 @@ def test_the_command_prints_the_trust_table(one_thread, folders, capsys):
     command.main(["--trust", "rows", "steps", "compare", "--quick"])
     printed = capsys.readouterr().out
     assert "sqrtm (S² - A), RBF, float64, 8 steps" in printed
-    assert "above with 8 steps" in printed
+    assert "above, with 8 steps" in printed
     assert (folders / "out" / "spectra-trust.txt").exists()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..common.style import plotted, shared_legend, style
+from ..common.style import plotted, style
 from .polar import Sweep
 
 PANELS = 4
@@ -27,7 +27,7 @@ def plot_sweep(found: Sweep, path: Path) -> None:
     """A panel for each of the first few matrices, a line for each method over its numbers of steps."""
     shown = list(found.items())[:PANELS]
     title = "Polar factor: time against error, by number of steps; on the lower edge what is exact"
-    with plotted(path, title, 1, len(shown), (4.6, 4.6)) as (figure, grid):
-        for axes, (name, rows) in zip(grid[0], shown):
+    with plotted(path, title, len(shown), (4.6, 4.6)) as (figure, grid):
+        for axes, (name, rows) in zip(grid, shown):
             _draw(axes, name, rows)
-        shared_legend(figure, grid, 4)
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -1,4 +1,4 @@
-"""The library's rules of quintic steps, and their colours in every plot."""
+"""The library's rules of quintic steps."""
 
 import prism_compile
 

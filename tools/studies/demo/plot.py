@@ -30,8 +30,8 @@ def plot_errors(
 ) -> None:
     """Error against the number of steps, a panel for each function; the steps to a target are marked."""
     title = "Steps until the result is right: a curve further left is faster"
-    with plotted(path, title, 1, len(titles), (6.4, 5.0)) as (_, grid):
-        for axes, name, errors, target in zip(grid[0], titles, found, targets):
+    with plotted(path, title, len(titles), (6.4, 5.0)) as (_, grid):
+        for axes, name, errors, target in zip(grid, titles, found, targets):
             for rule, own in errors.items():
                 default = rule == "adaptive"
                 heavy = {"linewidth": 3.2, "zorder": 5} if default else {}

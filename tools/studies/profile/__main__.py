@@ -12,13 +12,13 @@ import prism_compile
 
 from ..common import results
 from ..common.compiling import compiled, quiet_torch
+from ..common.counting import Operators, matrix_products
 from ..common.launches import further_step
 from ..common.matrices import gaussian, gram
 from ..common.progress import note
 from ..common.results import add_option, recorded
 from ..common.tables import shape_of
 from ..common.timing import Clock, median_ms
-from .count import describe, work_of, work_per_step
 from .phases import by_kernel, by_phase, device_events, record, share_table
 
 _FUNCTIONS = [
@@ -62,6 +62,18 @@ def _step_on_device(function, A: Tensor, steps: int, options: dict) -> str:
     return f"{longer - shorter} operations of the device"
 
 
+def _eager_step(function, A: Tensor, steps: int, options: dict) -> str:
+    """What one step more of an eager call multiplies, and runs."""
+    counts = []
+    for each in (steps + 1, steps):
+        call = partial(function, A, steps=each, **options)
+        with Operators() as operators:
+            call()
+        counts.append((matrix_products(call, A.shape), operators.count))
+    products, operators = (longer - shorter for longer, shorter in zip(*counts))
+    return f"{products:.2f}·2n³ flops in products, {operators} operators"
+
+
 def _print_profiles(arguments: argparse.Namespace, options: dict) -> None:
     """The phases of an eager run, the kernels of a compiled one, and a step of each."""
     function, device = getattr(prism_compile, arguments.function), torch.device(arguments.device)
@@ -80,12 +92,11 @@ def _print_profiles(arguments: argparse.Namespace, options: dict) -> None:
         print(share_table(title, shares(events, device.type == "cuda")), end="\n\n")
         note(f"wrote {relpath(path)}")
 
-    n, own = min(arguments.shape[-2:]), {name: v for name, v in options.items() if name != "steps"}
+    own = {name: value for name, value in options.items() if name != "steps"}
     steps = max(options.get("steps", 10), 2)
-    step = work_per_step(lambda steps: function(A, steps=steps, **own), steps, n)
-    print(f"a further step, n = {n}\n{describe(step, n, A[..., 0, 0].numel())}")
-    print(f"compiled   {_step_on_device(function, A, steps, own)}")
-    print(f"the run    {describe(work_of(runs['eager'], n), n, A[..., 0, 0].numel()).splitlines()[0][11:]}")
+    print(f"a further step\neager     {_eager_step(function, A, steps, own)}")
+    print(f"compiled  {_step_on_device(function, A, steps, own)}")
+    print(f"the run   {matrix_products(runs['eager'], A.shape):.2f}·2n³ flops in products")
 
 
 def main(words: list[str] | None = None) -> None:

@@ -36,12 +36,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _of(scheme: Scheme, world: int, arguments: argparse.Namespace) -> tuple[float, float, float]:
     """GB and TFLOP of a step, and its ms."""
-    options, steps, rate = {}, 1, arguments.tflops
+    options, period, rate = {}, 1, arguments.tflops
     if scheme.optimizer == "Shampoo":
-        steps, rate = arguments.frequency, arguments.tflops32
-        options = {"max_preconditioner_dim": arguments.largest, "precondition_frequency": steps}
+        period, rate = arguments.frequency, arguments.tflops32
+        options = {"max_preconditioner_dim": arguments.largest, "precondition_frequency": period}
     grid, shapes = scheme.grid(world, arguments.shards), LISTS[arguments.list]
-    found = [counts(scheme, shapes, grid, rank, options, steps) for rank in sorted({0, world - 1})]
+    found = [counts(scheme, shapes, grid, rank, options, period) for rank in sorted({0, world - 1})]
     sent, flops = (max(each) for each in zip(*found))
     return sent / 1e9, flops / 1e12, 1e3 * (flops / (1e12 * rate) + sent / (1e9 * arguments.gbs))
 

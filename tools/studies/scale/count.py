@@ -79,12 +79,15 @@ def build(scheme: Scheme, shapes: list[Shape], mesh: DeviceMesh, options: dict) 
     return getattr(prism_compile.optim, scheme.optimizer)(params, compile=False, **options)
 
 
-def counted(optimizer: Optimizer, steps: int) -> tuple[float, float]:
-    """Bytes sent and flops of a step, mean over the first so many."""
-    with Counter() as counter:
-        for _ in range(steps):
+def counted(optimizer: Optimizer, period: int) -> tuple[float, float]:
+    """Bytes sent and flops of a step, mean over a period: the first takes roots, the others are alike."""
+    found = []
+    for _ in range(min(period, 2)):
+        with Counter() as counter:
             optimizer.step()
-    return counter.sent / steps, counter.flops / steps
+        found.append((counter.sent, counter.flops))
+    first, other = found[0], found[-1]
+    return tuple((a + (period - 1) * b) / period for a, b in zip(first, other))
 
 
 @contextmanager
@@ -97,13 +100,13 @@ def _one_of(world: int, rank: int) -> Iterator[None]:
 
 
 def counts(
-    scheme: Scheme, shapes: list[Shape], grid: tuple[int, int], rank: int, options: dict, steps: int
+    scheme: Scheme, shapes: list[Shape], grid: tuple[int, int], rank: int, options: dict, period: int
 ) -> tuple[float, float]:
-    """Of one process of a grid of replicas × shards."""
+    """Of one process of a grid of replicas × shards; the period is that of Shampoo's roots."""
     world = grid[0] * grid[1]
     # DTensor keeps what it knows of a mesh beyond its process group: each run has names of its own.
     names = tuple(f"{name} {rank} of {grid}" for name in (f"{scheme.name} replicate", f"{scheme.name} shard"))
     with _one_of(world, rank):
         mesh = init_device_mesh("cpu", grid, mesh_dim_names=names)
         with FakeTensorMode():
-            return counted(build(scheme, shapes, mesh, options), steps)
+            return counted(build(scheme, shapes, mesh, options), period)

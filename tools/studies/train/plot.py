@@ -27,8 +27,8 @@ def line_style(name: str) -> dict:
 def plot_losses(found: dict[str, list[Run]], path: Path) -> None:
     """Write it as a PNG, a panel for Muon and one for Shampoo, the mean over the seeds."""
     kinds = [kind for kind in ("Muon", "Shampoo") if any(kind in name for name in found)] or ["AdamW"]
-    with plotted(path, "Training a small text model", 1, len(kinds), (7.5, 5.0)) as (_, grid):
-        for axes, kind in zip(grid[0], kinds):
+    with plotted(path, "Training a small text model", len(kinds), (7.5, 5.0)) as (_, grid):
+        for axes, kind in zip(grid, kinds):
             shown = []
             for name, runs in found.items():
                 if kind in name or name == "AdamW":

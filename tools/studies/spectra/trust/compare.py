@@ -45,7 +45,7 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        return self.error / (self.best + self.allowance / FACTOR)
+        return self.error / (FACTOR * self.best + self.allowance)
 
     def line(self) -> str:
         return (
@@ -94,19 +94,16 @@ def compare_table(n: int, rule: str | None, steps: tuple[int, ...] = STEPS) -> s
     header = ("function", "precision", *(f"K = {count}" for count in steps))
     rows = [(*key, *_row(each, steps)) for key, each in results.items()]
     flat = [r for each in results.values() for r in each]
-    table = format_table(header, [*rows, ("all", "", *_row(flat, steps))], left=(0, 1), total=True)
-    above = [r for r in flat if r.above]
-    excepted = [r for r in above if r.excepted]
-    listed = [r for r in above if not r.excepted]
-    return "\n".join(
-        [
-            f"Error above {FACTOR:g} times the best rival's and {ROUNDINGS} roundings:"
-            " cases (the worst error over the bar's third)\n",
-            table,
-            f"\n{len(listed)} above, of more than {min(STEPS)} steps and {SMALL:g}:",
-            *(r.line() for r in listed),
-            f"\n{len(excepted)} above with {min(STEPS)} steps or below {SMALL:g}:",
-            *(r.line() for r in excepted),
-            f"\n{sum(not r.judged for r in flat)} of {len(flat)} are beyond their precision and not judged.",
-        ]
+    title = (
+        f"Error over {FACTOR:g} times the best rival's and {ROUNDINGS} roundings: cases above 1 (the worst)"
     )
+    lines = [format_table(header, [*rows, ("all", "", *_row(flat, steps))], title, left=(0, 1), total=True)]
+    fewest = min(STEPS)
+    for excepted, what in (
+        (False, f"of more than {fewest} steps and"),
+        (True, f"with {fewest} steps or below"),
+    ):
+        listed = [r.line() for r in flat if r.above and r.excepted == excepted]
+        lines += [f"\n{len(listed)} above, {what} {SMALL:g}:", *listed]
+    beyond = sum(not r.judged for r in flat)
+    return "\n".join([*lines, f"\n{beyond} of {len(flat)} are beyond their precision and not judged."])

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cache
-from zlib import crc32
 
 import numpy
 import torch
@@ -25,20 +24,12 @@ class Spectrum:
     kernel: ndarray | None = None
 
 
-def _random(name: str) -> numpy.random.Generator:
-    return numpy.random.default_rng(crc32(name.encode()))
-
-
 def one_tiny(n: int, tiny: float) -> ndarray:
     return numpy.append(numpy.ones(n - 1), tiny)
 
 
 def half_tiny(n: int, tiny: float) -> ndarray:
     return numpy.repeat((1.0, tiny), (n - n // 2, n // 2))
-
-
-def _low_rank(n: int, rank: int, condition: float) -> ndarray:
-    return numpy.concatenate([log_spaced(rank, condition), numpy.zeros(n - rank)])
 
 
 def rbf(n: int, length: float) -> ndarray:
@@ -48,49 +39,38 @@ def rbf(n: int, length: float) -> ndarray:
 
 
 def hilbert(n: int) -> ndarray:
-    i = numpy.arange(n)
-    return 1 / (1.0 + i[:, None] + i)
-
-
-def _plain(n: int) -> dict[str, ndarray]:
-    random = _random("plain")
-    values = {f"log-spaced to 1e-{d}": log_spaced(n, 10.0**d) for d in (1, 2, 3, 4, 5)}
-    for aspect in (1, 2, 4):
-        matrix = random.standard_normal((aspect * n, n))
-        values[f"Gaussian {aspect}:1"] = numpy.linalg.svd(matrix, compute_uv=False)
-    return values | {"flat": numpy.ones(n), "uniform": random.random(n)}
-
-
-def _tails(n: int) -> dict[str, ndarray]:
-    random = _random("tails")
-    return {
-        "Student-t 1.5": numpy.linalg.svd(random.standard_t(1.5, (n, n)), compute_uv=False),
-        "lognormal 0.8": random.lognormal(0, 0.8, n),
-        "lognormal 2.2": random.lognormal(0, 2.2, n),
-        "Pareto 0.7": random.random(n) ** (-1 / 0.7),
-        "exponential": numpy.exp(-7 * numpy.linspace(0, 1, n)),
-    }
-
-
-def _spikes(n: int) -> dict[str, ndarray]:
-    bulk = numpy.linalg.svd(_random("spikes").standard_normal((n, n)), compute_uv=False) / (2 * n**0.5)
-    return {
-        "1 × 100 on flat": numpy.append(numpy.ones(n - 1), 100.0),
-        "3 × 30 on Gaussian": numpy.append(bulk[3:], (30.0,) * 3),
-        "8 × 10 on Gaussian": numpy.append(bulk[8:], (10.0,) * 8),
-    }
+    return 1 / (1.0 + numpy.add.outer(numpy.arange(n), numpy.arange(n)))
 
 
 def _families(n: int) -> dict[str, dict[str, ndarray]]:
+    random = numpy.random.default_rng(0)
+
+    def gaussian(aspect: int) -> ndarray:
+        return numpy.linalg.svd(random.standard_normal((aspect * n, n)), compute_uv=False)
+
+    bulk, ones, ranks = gaussian(1) / (2 * n**0.5), numpy.ones(n), (1, n // 8, n // 8, n // 2, n - 2)
     return {
-        "plain": _plain(n),
-        "tails": _tails(n),
-        "spikes": _spikes(n),
+        "plain": {
+            **{f"log-spaced to 1e-{d}": log_spaced(n, 10.0**d) for d in (1, 2, 3, 4, 5)},
+            **{f"Gaussian {aspect}:1": gaussian(aspect) for aspect in (1, 2, 4)},
+            **{"flat": ones, "uniform": random.random(n)},
+        },
+        "tails": {
+            "Student-t 1.5": numpy.linalg.svd(random.standard_t(1.5, (n, n)), compute_uv=False),
+            **{f"lognormal {width}": random.lognormal(0, width, n) for width in (0.8, 2.2)},
+            "Pareto 0.7": random.random(n) ** (-1 / 0.7),
+            "exponential": numpy.exp(-7 * numpy.linspace(0, 1, n)),
+        },
+        "spikes": {
+            "1 × 100 on flat": numpy.append(ones[1:], 100.0),
+            "3 × 30 on Gaussian": numpy.append(bulk[3:], (30.0,) * 3),
+            "8 × 10 on Gaussian": numpy.append(bulk[8:], (10.0,) * 8),
+        },
         "one tiny value": {f"ones and {tiny:g}": one_tiny(n, tiny) for tiny in (1e-2, 1e-3, 1e-4, 1e-5)},
         "half tiny": {f"half {tiny:g}": half_tiny(n, tiny) for tiny in (1e-1, 1e-2, 1e-3, 1e-4)},
         "low rank": {
-            f"rank {rank} to {condition:g}": _low_rank(n, rank, condition)
-            for rank, condition in ((1, 1.0), (n // 8, 1.0), (n // 8, 30.0), (n // 2, 30.0), (n - 2, 30.0))
+            f"rank {rank} to {condition}": numpy.append(log_spaced(rank, condition), numpy.zeros(n - rank))
+            for rank, condition in zip(ranks, (1, 1, 30, 30, 30))
         },
         "powers": {f"k^-{power}": numpy.arange(1.0, n + 1) ** -power for power in (2, 3, 4, 5, 6)},
     }
@@ -125,8 +105,7 @@ def matrix(spectrum: Spectrum, kind: str, dtype: torch.dtype) -> Tensor:
 
 def of_condition(n: int, condition: float) -> dict[str, ndarray]:
     """Twelve spectra `[n]` from 1 down to exactly 1/condition, by name."""
-    low, place = 1 / condition, numpy.linspace(0, 1, n)
-    random = _random("of condition")
+    low, place, few = 1 / condition, numpy.linspace(0, 1, n), max(n // 10, 1)
 
     def between(share: ndarray) -> ndarray:
         """Values at these shares of the way, in the logarithm; both ends kept."""
@@ -138,11 +117,11 @@ def of_condition(n: int, condition: float) -> dict[str, ndarray]:
         "one tiny": one_tiny(n, low),
         "one large": numpy.append(1.0, numpy.full(n - 1, low)),
         "half tiny": half_tiny(n, low),
-        "a tenth tiny": numpy.repeat((1.0, low), (n - max(n // 10, 1), max(n // 10, 1))),
-        "a tenth large": numpy.repeat((1.0, low), (max(n // 10, 1), n - max(n // 10, 1))),
+        "a tenth tiny": numpy.repeat((1.0, low), (n - few, few)),
+        "a tenth large": numpy.repeat((1.0, low), (few, n - few)),
         "middle": between(numpy.full(n, 0.5)),
         "thirds": between(numpy.floor(3 * place).clip(0, 2) / 2),
         "most near one": between(place**4),
         "most near the least": between(place**0.25),
-        "random": between(random.random(n)),
+        "random": between(numpy.random.default_rng(0).random(n)),
     }
