@@ -244,6 +244,6 @@ def test_a_residual_is_what_is_missing(name):
 def test_the_command_prints_the_trust_table(one_thread, folders, capsys):
     command.main(["--trust", "rows", "steps", "compare", "--quick"])
     printed = capsys.readouterr().out
-    assert "sqrtm (S² - A), RBF, float64, 8 steps" in printed
+    assert "sqrtm (S² - A), RBF, float64, K = 8" in printed
     assert "above, with 8 steps" in printed
     assert (folders / "out" / "spectra-trust.txt").exists()

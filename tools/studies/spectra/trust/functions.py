@@ -28,6 +28,11 @@ class Function:
     singular: bool = False
     p: int = 2
 
+    @property
+    def other_sign(self) -> int:
+        """Of every second eigenvalue."""
+        return -1 if self.kind == "signed" else 1
+
     def rivals(self) -> list[str]:
         """The rules that serve it and that its default is held to."""
         return [rule for rule in RIVALS if self.p == 2 or rule != "polar_express"]
@@ -123,7 +128,8 @@ def case_of(function: Function, A: Tensor, rank: int) -> Case:
 
 def case(function: Function, spectrum: Spectrum, dtype: torch.dtype) -> Case:
     """Of a spectrum."""
-    return case_of(function, matrix(spectrum, function.kind, dtype), spectrum.rank)
+    A = matrix(spectrum, dtype, function.kind == "general", function.other_sign)
+    return case_of(function, A, spectrum.rank)
 
 
 @cache

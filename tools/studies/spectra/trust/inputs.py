@@ -92,14 +92,14 @@ def spectra(n: int) -> dict[str, Spectrum]:
     return made
 
 
-def matrix(spectrum: Spectrum, kind: str, dtype: torch.dtype) -> Tensor:
-    """`[n, n]` with these singular values, or, of the kind "definite" or "signed", eigenvalues."""
+def matrix(spectrum: Spectrum, dtype: torch.dtype, general: bool, other_sign: int = 1) -> Tensor:
+    """`[n, n]` with these singular values, or eigenvalues, of which every second one has the other sign."""
     if spectrum.kernel is not None:
         A = torch.from_numpy(spectrum.kernel)
         return (A + RIDGES[dtype] * torch.eye(len(A), dtype=A.dtype)).to(dtype)
-    if kind == "general":
+    if general:
         return with_singular_values(spectrum.values).to(dtype)
-    signs = numpy.where(numpy.arange(len(spectrum.values)) % 2, -1.0, 1.0) if kind == "signed" else 1.0
+    signs = numpy.where(numpy.arange(len(spectrum.values)) % 2, other_sign, 1)
     return with_eigenvalues(spectrum.values * signs).to(dtype)
 
 

@@ -1,6 +1,10 @@
 """Whether `tol=` and `condition=` keep what they say, and how many steps they take."""
 
+from itertools import product
+
+import numpy
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 import prism_compile
@@ -11,29 +15,22 @@ from ...common.tables import format_table
 from .functions import FUNCTIONS, Function
 from .inputs import of_condition
 
-CONDITIONS = (3.0, 10.0, 1e2, 1e3, 1e4, 1e6, 1e8)
-TOLERANCES = (1e-2, 1e-6)
+CONDITIONS, TOLERANCES = (3.0, 10.0, 1e2, 1e3, 1e4, 1e6, 1e8), (1e-2, 1e-6)
 SIZES, LARGE_SIZES = (16, 64, 256), (1024, 2048)
 # What is large is tried where scaling is loosest, or tightest, and as the old plans assumed.
-_LARGE = {
-    "functions": ("polar", "inv_sqrtm"),
-    "conditions": (1e2, 1e6),
-    "spectra": ("log-uniform", "half tiny", "one large"),
-}
-_STEP_CONDITIONS = (1e2, 1e4, 1e6, 1e8, 1e12)
-_STEP_TOLERANCE = 1e-3
+_LARGE_FUNCTIONS, _LARGE_CONDITIONS = ("polar", "inv_sqrtm"), (1e2, 1e6)
+_LARGE_SPECTRA = ("log-uniform", "half tiny", "one large")
+# Conditions of inv_sqrtm, and the steps that may be planned for a residual of 1e-3.
+_STEP_BARS, _STEP_TOLERANCE = {1e2: 4, 1e4: 6, 1e6: 8, 1e8: 9, 1e12: 12}, 1e-3
 # Rounding adds to a residual; see the docstring of `steps_for`.
 _ROUNDINGS = 100
 
 
-def _matrices(function: Function, spectra: dict) -> Tensor:
+def _matrices(function: Function, spectra: dict[str, ndarray]) -> Tensor:
+    values = numpy.stack(list(spectra.values()))
     if function.kind == "general":
-        return torch.stack([with_singular_values(values) for values in spectra.values()])
-    values = {name: v.copy() for name, v in spectra.items()}
-    if function.kind == "signed":
-        for each in values.values():
-            each[1::2] *= -1
-    return torch.stack([with_eigenvalues(each) for each in values.values()])
+        return with_singular_values(values)
+    return with_eigenvalues(values * numpy.where(numpy.arange(values.shape[1]) % 2, function.other_sign, 1))
 
 
 def residuals(name: str, A: Tensor, result: Tensor) -> Tensor:
@@ -62,49 +59,42 @@ def _floor(name: str, condition: float) -> float:
     return _ROUNDINGS * torch.finfo(torch.float64).eps * condition**exponent
 
 
-def tried(name: str, n: int, condition: float, tol: float, rule: str | None, only=None):
-    """The spectra's residuals by name, as planned."""
-    spectra = {k: v for k, v in of_condition(n, condition).items() if only is None or k in only}
-    A = _matrices(FUNCTIONS[name], spectra)
-    result = FUNCTIONS[name].call(A, tol=tol, condition=condition, rule=rule)
-    return dict(zip(spectra, residuals(name, A, result).tolist()))
-
-
 def _runs(sizes: tuple[int, ...]) -> list[tuple[str, int, float, float]]:
     runs = []
     for n in sizes:
         large = n in LARGE_SIZES
-        for name in _LARGE["functions"] if large else FUNCTIONS:
-            for condition in _LARGE["conditions"] if large else CONDITIONS:
-                for tol in TOLERANCES[:1] if large else TOLERANCES:
-                    if _floor(name, condition) < tol:
-                        runs.append((name, n, condition, tol))
+        functions, conditions = (_LARGE_FUNCTIONS, _LARGE_CONDITIONS) if large else (FUNCTIONS, CONDITIONS)
+        tolerances = TOLERANCES[:1] if large else TOLERANCES
+        runs += [
+            run for run in product(functions, (n,), conditions, tolerances) if _floor(*run[::2]) < run[3]
+        ]
     return runs
 
 
 def tolerance_table(sizes: tuple[int, ...], rule: str | None) -> str:
     """How many miss their tolerance, by function and size, and each of them."""
     found: dict[str, dict[int, list[float]]] = {}
-    short = []
-    runs = _runs(sizes)
+    short, runs = [], _runs(sizes)
     for done, (name, n, condition, tol) in enumerate(runs, 1):
-        only = _LARGE["spectra"] if n in LARGE_SIZES else None
-        for spectrum, residual in tried(name, n, condition, tol, rule, only).items():
-            # Written so that what is not a number is short.
+        spectra = of_condition(n, condition)
+        if n in LARGE_SIZES:
+            spectra = {spectrum: spectra[spectrum] for spectrum in _LARGE_SPECTRA}
+        A = _matrices(FUNCTIONS[name], spectra)
+        result = FUNCTIONS[name].call(A, tol=tol, condition=condition, rule=rule)
+        for spectrum, residual in zip(spectra, residuals(name, A, result).tolist()):
             over = residual / (tol + _floor(name, condition))
             found.setdefault(name, {}).setdefault(n, []).append(over)
+            # Written so that what is not a number is short.
             if not over <= 1:
                 where = f"  {name:<10} n={n:<4} condition {condition:.0e} tol {tol:.0e}  {spectrum}"
                 short.append((over, where))
         show_progress(done, len(runs), f"{name}, n = {n}, condition {condition:.0e}")
-    rows = []
-    for name, by_size in found.items():
-        cells = []
-        for n in sizes:
-            overs = by_size.get(n, [])
-            few = sum(not over <= 1 for over in overs)
-            cells.append(f"{few} of {len(overs)} ({max(overs):.2g})" if overs else "")
-        rows.append((name, *cells))
+
+    def cell(overs: list[float]) -> str:
+        few = sum(not over <= 1 for over in overs)
+        return f"{few} of {len(overs)} ({max(overs):.2g})" if overs else ""
+
+    rows = [(name, *(cell(by_size.get(n, [])) for n in sizes)) for name, by_size in found.items()]
     header = ("function", *(f"n = {n}" for n in sizes))
     title = "Planned by tol and condition, float64, 12 spectra: short of it (largest residual over tol)"
     lines = [f"{where}: {over:.2g} × tol" for over, where in sorted(short, reverse=True)]
@@ -124,11 +114,12 @@ def least_steps(name: str, condition: float, tol: float, rule: str | None, n: in
 def steps_table(rule: str | None, n: int = 64) -> str:
     """Steps of inv_sqrtm to 1e-3: as planned, and the least that any of the spectra needs."""
     rows = []
-    for condition, bar in zip(_STEP_CONDITIONS, (4, 6, 8, 9, 12)):
+    for condition, bar in _STEP_BARS.items():
         plan = prism_compile.steps_for("inv_sqrtm", condition=condition, tol=_STEP_TOLERANCE, rule=rule)
+        least = "-"
         # Beyond, float64's rounding is in the residual.
-        tried_too = condition <= 1e8
-        least = str(least_steps("inv_sqrtm", condition, _STEP_TOLERANCE, rule, n)) if tried_too else ""
+        if condition <= 1e8:
+            least = str(least_steps("inv_sqrtm", condition, _STEP_TOLERANCE, rule, n))
         rows.append((f"{condition:.0e}", str(bar), str(plan), least))
     header = ("condition", "bar", "planned", f"by trial, n = {n}, 12 spectra")
     return format_table(header, rows, f"Steps of inv_sqrtm to a residual of {_STEP_TOLERANCE:g}")
