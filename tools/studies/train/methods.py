@@ -32,12 +32,12 @@ Solve = Callable[[list[Tensor]], list[Tensor]]
 class Method:
     """An optimizer of the matrices, and the middle of its grid of rates.
 
-    build: from the parameters and the rate. solver: makes its solver, as a graph where asked; None where it
+    build: from named parameters, or groups of them, and the rate. solver: makes its solver, as a graph where asked; None where it
     has none. kind: "muon", "shampoo" or "adamw".
     """
 
     name: str
-    build: Callable[[list[Tensor], float], Optimizer]
+    build: Callable[[list, float], Optimizer]
     rate: float
     kind: str
     solver: Callable[[bool], Solve] | None = None
@@ -48,7 +48,7 @@ def _torch_solver(compile: bool) -> Solve:
 
 
 def _muon(rule: str, steps: int) -> Method:
-    def build(params: list[Tensor], lr: float) -> Optimizer:
+    def build(params: list, lr: float) -> Optimizer:
         return Muon(params, lr=lr, weight_decay=0.0, rule=rule, ns_steps=steps, compile=False)
 
     def solver(compile: bool) -> Solve:
@@ -73,7 +73,7 @@ def _shampoo(steps: int | None) -> Method:
     """With roots of so many steps, or by eigh."""
     own = {"solver": "eigh"} if steps is None else {"steps": steps}
 
-    def build(params: list[Tensor], lr: float) -> Optimizer:
+    def build(params: list, lr: float) -> Optimizer:
         options = {"precondition_frequency": FREQUENCY, "p": P, "eps": EPS, "compile": False, **own}
         return Shampoo(params, lr=lr, betas=(0.9, 0.99), **options)
 

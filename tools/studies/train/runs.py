@@ -44,13 +44,14 @@ def train(corpus: Corpus, method: Method, rate: float, seed: int, steps: int, wi
     """Train by a method at a rate that falls linearly to zero; validate at `points` steps. No graphs."""
     model, run, clock = build_model(corpus, seed, width), Run(), Clock(corpus.training.device)
     split = split_parameters(model)
-    main = method.build([param for _, param in split.matrices], rate)
-    rest = torch.optim.AdamW([param for _, param in split.rest], lr=_REST_RATE, weight_decay=0.0)
+    main = method.build(split.matrices, rate)
+    rest = torch.optim.AdamW(split.rest, lr=_REST_RATE, weight_decay=0.0)
     marks, taken = {0, *(round(steps * (i + 1) / points) for i in range(points))}, []
 
     def one(step: int) -> None:
         for optimizer, base in ((main, rate), (rest, _REST_RATE)):
-            optimizer.param_groups[0]["lr"] = base * (1 - step / steps)
+            for group in optimizer.param_groups:
+                group["lr"] = base * (1 - step / steps)
             optimizer.zero_grad()
         text_loss(model, sample_batch(corpus.training, seed=seed * 1_000_000 + step)).backward()
         main.step()
