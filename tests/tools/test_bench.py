@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import prism_compile as pc
-from studies.bench import core
+from studies.bench import core, costs
 from studies.bench.__main__ import PARTS, main
 from studies.bench.core import product_floor, recorded_products
 from studies.common import peers
@@ -109,3 +109,12 @@ def test_every_part_runs(one_thread, folders, capsys, monkeypatch):
     # The two ways to differentiate differ by rounding in single precision.
     (dual,) = (line.split() for line in lines if line.split()[:1] == ["dual"])
     assert 0 < float(dual[-1]) < 1e-4
+
+
+def test_what_is_measured_in_processes_of_their_own(one_thread, monkeypatch):
+    """Here in this one, eagerly."""
+    monkeypatch.setattr(costs, "compiled", lambda function, **options: partial(function, **options))
+    assert all(seconds > 0 for seconds in costs.compile_seconds("prism", 2, "cpu"))
+    # X, its Gram matrix, W and the next X at the least.
+    assert 3 <= costs.extra_matrices("taylor", 3, "cpu", n=64) < 12
+    assert 2 <= costs.extra_matrices(costs.PEER, 3, "cpu", n=64) < 8

@@ -48,12 +48,6 @@ def eigh_sqrt_pair(A: Tensor) -> tuple[Tensor, Tensor]:
     return (Q * root) @ Q.mT, (Q / root) @ Q.mT
 
 
-def eigh_sign(A: Tensor) -> Tensor:
-    """The sign of symmetric matrices."""
-    values, Q = _eigh(A, 0.0)
-    return (Q * values.sign().unsqueeze(-2)) @ Q.mT
-
-
 def deviations(values: Tensor) -> Tensor:
     """rms(1 - σ) over the last dimension, float64."""
     return (1 - values).double().square().mean(-1).sqrt()

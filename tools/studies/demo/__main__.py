@@ -66,7 +66,7 @@ def _tasks(training_steps: int) -> list[Task]:
     note(f"1. Training a small text model for {training_steps} steps, for matrices as optimizers meet them")
     gathered = train(load_corpus(), _LAYERS, training_steps)
     momentum = torch.stack(list(gathered.momentum.values()))
-    covariance = symmetrised(torch.stack(list(gathered.right.values())))
+    covariance = symmetrised(torch.stack(list(gathered.covariance.values())))
     root = partial(prism_compile.inv_root, p=4, eps=_EPS)
     exact = partial(eigh_power, exponent=-0.25, eps=_EPS)
     return [

@@ -1,7 +1,4 @@
-"""Errors on the suite: `rule_errors` of one rule, `measure` of any method.
-
-For example `rule_errors("prism", seeds=(0, 1), training_steps=0)[5]["log-spaced to 1e-3"]`.
-"""
+"""Errors on the suite: `measure(library_run("prism"), training_steps=0)[5]["Gaussian 2:1"].error`, say."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -92,11 +89,3 @@ def measure(
                     found.setdefault(name, []).append(figure)
         measured[count] = {name: _merged(figures) for name, figures in found.items()}
     return measured
-
-
-def rule_errors(rule: str, *, scaling: str | None = None, **settings) -> dict[int, dict[str, float]]:
-    """Errors of one of the library's rules by number of steps and spectrum; settings: those of `measure`."""
-    return {
-        count: {name: figure.error for name, figure in figures.items()}
-        for count, figures in measure(library_run(rule, scaling), **settings).items()
-    }

@@ -32,8 +32,8 @@ Solve = Callable[[list[Tensor]], list[Tensor]]
 class Method:
     """An optimizer of the matrices, and the middle of its grid of rates.
 
-    build: from named parameters, or groups of them, and the rate. solver: makes its solver, as a graph where asked; None where it
-    has none. kind: "muon", "shampoo" or "adamw".
+    build: from named parameters, or groups of them, and the rate. solver: makes its solver, as a graph where
+    asked; None where it has none. kind: "muon", "shampoo" or "adamw".
     """
 
     name: str
