@@ -44,5 +44,5 @@ def plot_errors(
             axes.text(steps[-1], target * 1.2, f"{target:.0%} error", ha="right", color="#555555")
             axes.text(steps[-1], least / 1.3, "as far as float32 goes", ha="right", va="top", color="#555555")
             axes.set(yscale="log", xlabel="steps", ylabel="relative error of the result", title=name)
-            axes.set_ylim(least / 6, 2)
+            axes.set(xlim=(steps[0] - 0.6, steps[-1] + 1.2), ylim=(least / 6, 2))
             axes.legend(loc="lower left")
