@@ -14,7 +14,7 @@ from ._iteration.basis import Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import adjoint, commutator, identity_minus
 from ._iteration.scaling import nonzero, relative_norm
-from ._planning import planned_steps
+from ._planning import planned
 
 
 class ReciprocalState(NamedTuple):
@@ -68,7 +68,7 @@ def inv(
 
     Args:
         A: `[..., n, n]`, float64, float32, complex128, complex64, bfloat16 or float16 (half precision
-            is computed in float32).
+            is computed in float32; on TF32 see `polar`).
         steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`;
             of the rules, the tables do not serve p = 1.
 
@@ -89,7 +89,9 @@ def inv(
         >>> torch.allclose(A @ prism_compile.inv(A), torch.eye(2), atol=1e-5)
         True
     """
-    steps = planned_steps("inv", steps, tol, condition, degree, rule, scaling)
-    options = options_for(1, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    steps, interval = planned("inv", steps, tol, condition, degree, rule, scaling)
+    options = options_for(
+        1, steps, degree, rule, scaling, sketch_size, seed, gradient, history, interval=interval
+    )
     check_matrix(A, square=True)
     return run_on_batch(lambda *_: ReciprocalForm(), A, options)

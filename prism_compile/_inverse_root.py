@@ -18,7 +18,7 @@ from ._iteration.form import Form
 from ._iteration.linear_algebra import rms_norm
 from ._iteration.precision import measured
 from ._iteration.scaling import nonzero, relative_asymmetry
-from ._planning import planned_steps
+from ._planning import planned
 
 
 class RootState(NamedTuple):
@@ -114,7 +114,7 @@ def inv_root(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         p: order of the root, an int ≥ 1.
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         rule: as in `polar`; the tables serve p = 2 only.
@@ -141,8 +141,10 @@ def inv_root(
         True
     """
     p = check_integer("p", p, 1)
-    steps = planned_steps("inv_root", steps, tol, condition, degree, rule, scaling, p=p)
-    options = options_for(p, steps, degree, rule, scaling, sketch_size, seed, gradient, history)
+    steps, interval = planned("inv_root", steps, tol, condition, degree, rule, scaling, p=p)
+    options = options_for(
+        p, steps, degree, rule, scaling, sketch_size, seed, gradient, history, interval=interval
+    )
     check_matrix(A, square=True)
     eps = check_damping(eps)
     return run_on_batch(lambda *_: RootForm(p), A, options, prepare=partial(damped, eps=eps))

@@ -13,11 +13,18 @@ from ._interface.results import History, PolarFactors
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, identity_minus, inverse, quotient
+from ._iteration.linear_algebra import (
+    adjoint,
+    identity_minus,
+    inverse,
+    inverse_root_of,
+    plus_product,
+    quotient,
+)
 from ._iteration.loop import step_info
 from ._iteration.precision import at_least_float32, is_half
 from ._iteration.scaling import magnitude, nonzero, relative_asymmetry
-from ._planning import planned_steps
+from ._planning import planned
 
 
 class PolarState(NamedTuple):
@@ -45,7 +52,8 @@ class PolarForm(Form):
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         tall, scale = adjoint(A) if self.wide else A, magnitude(A)
         # √m more than the magnitude keeps the Gram matrix's entries within one, also in float16.
-        return (quotient(tall, nonzero(scale)) * max(tall.shape[-2], 1) ** -0.5).to(A.dtype), scale
+        scaled = quotient(tall, nonzero(scale)) * inverse_root_of(tall.shape[-2], scale)
+        return scaled.to(A.dtype), scale
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(adjoint(A), A)
@@ -63,7 +71,7 @@ class PolarForm(Form):
         if polynomial.step in self.ends:
             return PolarState(polynomial.after(X) if Q is None else torch.bmm(X, polynomial.after(Q)))
         g = polynomial.matrix()
-        half = torch.baddbmm(g, polynomial.residual, g, alpha=-1)
+        half = plus_product(g, polynomial.residual, g, alpha=-1)
         residual = identity_minus(polynomial.identity, g, half)
         return PolarState(X, g if Q is None else torch.bmm(Q, g), residual)
 
@@ -110,7 +118,7 @@ def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> f
     direct = 2 if is_half(dtype) else 1
     ends, error = {last}, eps
     for step in range(last):
-        error *= options.rule.growth(step_info(options, step, dtype)) ** 2
+        error *= options.rule.growth(step_info(options, step, dtype, PolarForm.squared)) ** 2
         if step >= last - direct or error > options.rule.gram_error():
             ends.add(step)
             error = eps
@@ -178,13 +186,16 @@ def polar(
 
     Args:
         A: `[..., m, n]`, float64, float32, complex128, complex64, bfloat16 or float16; computed in
-            that type.
+            that type. Eager calls multiply float32 as IEEE says. A graph that you compile, and the backward
+            pass of "unrolled", multiply as `torch.set_float32_matmul_precision` says when they run: in TF32
+            polar factors and inverse roots are off by 3e-2 at condition 1e4, for 2e-5.
         steps: number of iterations, ≥ 1. None is as many as `tol` and `condition` need, else 10.
         tol, condition: in place of `steps`, the rms residual to reach, in (0, 1), and A's condition number;
             see `steps_for`.
         newton_steps: how many of them, the first, are Newton's, for a square A: X ← (1 - α) X + α X⁻ᴴ. The
             others follow from there; 0 ≤ newton_steps ≤ steps. Half precision is then computed in float32,
-            and a singular A gives NaN. Their coefficient in the history is α.
+            and a singular A gives NaN. Their coefficient in the history is α. A GPU inverts matrices of more
+            than 128 rows one after the other, for what torch has for batches waits for the device.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
             "taylor" (classical), a fixed table: "polar_express", "jordan", "you", or a table of your own: a
@@ -223,9 +234,20 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
-    steps = planned_steps("polar", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("polar", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        form,
+        newton_steps,
+        interval=interval,
     )
     check_matrix(A)
     _check_inverse(A, options)
@@ -256,7 +278,7 @@ def polar_factors(
 
     Args:
         A: `[..., m, n]`, float64, float32, complex128, complex64, bfloat16 or float16; computed in
-            that type.
+            that type; on TF32 see `polar`.
         form: as in `polar`, but "direct" by default: H shows what the Gram form loses.
         side: of U that H is on, as in scipy: "right" for A = U H, "left" for A = H U. Both hold for every
             shape; an H on the longer side has only the rank of A.
@@ -285,9 +307,20 @@ def polar_factors(
         True
     """
     check_name("side", side, _SIDES)
-    steps = planned_steps("polar_factors", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("polar_factors", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, form, newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        form,
+        newton_steps,
+        interval=interval,
     )
     check_matrix(A)
     _check_inverse(A, options)

@@ -12,7 +12,7 @@ from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import commutator, identity_minus, inverse
 from ._iteration.scaling import nonzero, relative_norm
-from ._planning import planned_steps
+from ._planning import planned
 
 
 class SignForm(Form):
@@ -55,7 +55,7 @@ def signm(
     condition: float | None = None,
     newton_steps: int = 0,
     degree: int = 2,
-    rule: RuleLike = "prism",
+    rule: RuleLike = None,
     scaling: str | None = None,
     sketch_size: int = 8,
     seed: int = 0,
@@ -68,7 +68,7 @@ def signm(
 
     Args:
         A: `[..., n, n]`, float64, float32, complex128, complex64, bfloat16 or float16 (half precision
-            is computed in float32). It need not be symmetric or Hermitian.
+            is computed in float32; on TF32 see `polar`). It need not be symmetric or Hermitian.
         rule: as in `polar`, but "prism" by default. "adaptive" is better where A is symmetric or Hermitian,
             and may not converge where it is not.
         newton_steps: as in `polar`, with X⁻¹ for X⁻ᴴ. Where all steps are Newton's, the eigenvalues may be
@@ -92,9 +92,19 @@ def signm(
         >>> torch.allclose(S, torch.tensor([[1.0, 0.4], [0.0, -1.0]]), atol=1e-5)
         True
     """
-    steps = planned_steps("signm", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("signm", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        newton_steps=newton_steps,
+        interval=interval,
     )
     check_matrix(A, square=True)
     return run_on_batch(lambda *_: SignForm(), A, options)

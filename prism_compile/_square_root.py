@@ -14,10 +14,10 @@ from ._interface.results import History, SqrtPair
 from ._interface.run import run_on_batch
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import identity_minus, inverse, rms_norm
+from ._iteration.linear_algebra import identity_minus, inverse, plus_product, rms_norm
 from ._iteration.precision import measured
 from ._iteration.scaling import nonzero, relative_asymmetry, relative_norm
-from ._planning import planned_steps
+from ._planning import planned
 
 
 class CoupledState(NamedTuple):
@@ -87,7 +87,7 @@ class CoupledForm(Form):
             X = measured(state.X)
             if "inv_sqrt" not in self.wants:
                 residuals.append(rms_norm(identity_minus(identity, Y, X)))
-            residuals.append(relative_norm(torch.baddbmm(M, X, X, alpha=-1), M))
+            residuals.append(relative_norm(plus_product(M, X, X, alpha=-1), M))
         # Unlike a comparison, the maximum keeps NaN.
         return torch.stack(residuals).amax(0)
 
@@ -130,7 +130,7 @@ def sqrtm(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive (semi)definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
@@ -156,9 +156,19 @@ def sqrtm(
         >>> torch.allclose(S @ S, A, atol=1e-5)
         True
     """
-    steps = planned_steps("sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        newton_steps=newton_steps,
+        interval=interval,
     )
     check_matrix(A, square=True)
     eps = check_damping(eps)
@@ -188,7 +198,7 @@ def inv_sqrtm(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
@@ -213,9 +223,19 @@ def inv_sqrtm(
         >>> torch.allclose(Z @ A @ Z, torch.eye(2), atol=1e-5)
         True
     """
-    steps = planned_steps("inv_sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("inv_sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        newton_steps=newton_steps,
+        interval=interval,
     )
     check_matrix(A, square=True)
     eps = check_damping(eps)
@@ -245,7 +265,7 @@ def sqrtm_pair(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
-            complex64, bfloat16 or float16 (half precision is computed in float32).
+            complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
@@ -270,9 +290,19 @@ def sqrtm_pair(
         >>> torch.allclose(root @ inverse_root, torch.eye(2), atol=1e-5)
         True
     """
-    steps = planned_steps("sqrtm_pair", steps, tol, condition, degree, rule, scaling, newton_steps)
+    steps, interval = planned("sqrtm_pair", steps, tol, condition, degree, rule, scaling, newton_steps)
     options = options_for(
-        2, steps, degree, rule, scaling, sketch_size, seed, gradient, history, newton_steps=newton_steps
+        2,
+        steps,
+        degree,
+        rule,
+        scaling,
+        sketch_size,
+        seed,
+        gradient,
+        history,
+        newton_steps=newton_steps,
+        interval=interval,
     )
     check_matrix(A, square=True)
     eps = check_damping(eps)

@@ -113,6 +113,22 @@ def test_fixed_coefficients_under_dynamic_shapes(name, rule):
         torch.testing.assert_close(compiled(A, rule=rule, steps=4), expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize(("name", "rule"), [*FIXED, ("polar", "prism"), ("inv_root", "prism")])
+def test_sizes_are_the_only_symbols_of_a_graph(name, rule):
+    """A number of the library's would be an input on the CPU, a power of a size one in float64 an element."""
+    recorder, A = EagerAndRecordGraphs(), sample(name).float()
+    run = torch.compile(
+        lambda A: FUNCTIONS[name](A, steps=2, rule=rule, history=True), dynamic=True, backend=recorder
+    )
+    run(A)
+    (graph,) = recorder.graphs
+    values = [node.meta["example_value"] for node in graph.graph.nodes if "example_value" in node.meta]
+    assert any(isinstance(value, torch.SymInt) for value in values)
+    assert not any(isinstance(value, torch.SymFloat) for value in values)
+    inputs = [node.meta["example_value"] for node in graph.graph.nodes if node.op == "placeholder"]
+    assert all(isinstance(value, torch.SymInt) or value.dtype == A.dtype for value in inputs)
+
+
 def operations(steps: int, **options) -> list[str]:
     recorder = EagerAndRecordGraphs()
     torch._dynamo.reset()

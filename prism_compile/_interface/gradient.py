@@ -12,7 +12,7 @@ the forward pass but A and those coefficients.
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
 from .._iteration.linear_algebra import adjoint
 from .._iteration.loop import Record, step_info
-from .._iteration.precision import without_autocast
+from .._iteration.precision import ieee_float32, without_autocast
 from .._rules import frozen, mixture
 from .options import Options
 from .results import History
@@ -30,13 +30,35 @@ from .results import History
 Solve = Callable[[Tensor, Options], tuple[tuple[Tensor, ...], Record]]
 
 
-def _per_step(free: Sequence[Tensor], options: Options, dtype: torch.dtype) -> list[Coefficients]:
+class Run(NamedTuple):
+    """What a run is but for its matrices: of what function and by what options.
+
+    solve: returns a tuple of results and a Record. adjoints: whether its backward pass takes them. squared:
+    as in `Form`.
+    """
+
+    solve: Solve
+    options: Options
+    adjoints: bool
+    squared: bool
+
+    def free_count(self, dtype: torch.dtype) -> int:
+        """How many coefficients of all steps depend on A."""
+        polynomials = self.options.steps - self.options.newton_steps
+        each = self.options.rule.free_count(step_info(self.options, 0, dtype, self.squared))
+        return self.options.newton_steps + polynomials * each
+
+
+def _per_step(free: Sequence[Tensor], run: Run, dtype: torch.dtype) -> list[Coefficients]:
     """All coefficients of each step, from the flat list of those that depend on A."""
-    rule, count, first = options.rule, options.rule.free_count, options.newton_steps
-    rest = free[first:]
+    options, first = run.options, run.options.newton_steps
+    rest, infos = (
+        free[first:],
+        [step_info(options, k, dtype, run.squared) for k in range(options.steps - first)],
+    )
+    count = len(rest) // max(len(infos), 1)
     return [mixture(alpha) for alpha in free[:first]] + [
-        rule.complete(step_info(options, k, dtype), *rest[k * count : (k + 1) * count])
-        for k in range(options.steps - first)
+        options.rule.complete(info, *rest[k * count : (k + 1) * count]) for k, info in enumerate(infos)
     ]
 
 
@@ -51,13 +73,12 @@ def _load_forward_mode() -> None:
         forward_ad._maybe_load_decompositions()
 
 
-def _push(
-    solve: Solve, options: Options, A: Tensor, free: Sequence[Tensor], direction: Tensor
-) -> tuple[Tensor, ...]:
+def _push(run: Run, A: Tensor, free: Sequence[Tensor], direction: Tensor) -> tuple[Tensor, ...]:
     """Df(A)[direction] of each result, with the coefficients of an earlier run."""
-    rule = frozen(options.rule, _per_step(free, options, A.dtype), options.newton_steps)
+    solve, options = run.solve, run.options
+    rule = frozen(options.rule, _per_step(free, run, A.dtype), options.newton_steps)
     again = options._replace(rule=rule, history=False)
-    with without_autocast(A):
+    with without_autocast(A), ieee_float32(A):
         pushed: tuple[Tensor, ...] = torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
         return pushed
 
@@ -85,19 +106,19 @@ def _free(record: Record) -> list[Tensor]:
 
 
 class _DualGradient(torch.autograd.Function):
-    """forward(A, solve, options, square) -> results, free coefficients, history, all in one tuple."""
+    """forward(A, run) -> results, free coefficients, history, all in one tuple."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(A: Tensor, solve: Solve, options: Options, square: bool) -> tuple[Tensor, ...]:
-        results, record = solve(A, options)
+    def forward(A: Tensor, run: Run) -> tuple[Tensor, ...]:
+        results, record = run.solve(A, run.options)
         return (*results, *_free(record), *record.history)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        A, ctx.solve, ctx.options, ctx.square = inputs
-        results, free, _ = _parts(output, ctx.options)
+        A, ctx.run = inputs
+        results, free, _ = _parts(output, ctx.run, A.dtype)
         ctx.results, ctx.constants = len(results), len(output) - len(results)
         ctx.mark_non_differentiable(*output[ctx.results :])
         ctx.save_for_backward(A, *free)
@@ -109,11 +130,11 @@ class _DualGradient(torch.autograd.Function):
         total = None
         for index, gradient in enumerate(gradients[: ctx.results]):
             # A tangent laid out unlike A has no place where sizes are symbolic.
-            direction = (adjoint(gradient) if ctx.square else gradient).contiguous()
-            pushed = _push(ctx.solve, ctx.options, _after(A, direction), _renamed(free), direction)[index]
-            pushed = adjoint(pushed) if ctx.square else pushed
+            direction = (adjoint(gradient) if ctx.run.adjoints else gradient).contiguous()
+            pushed = _push(ctx.run, _after(A, direction), _renamed(free), direction)[index]
+            pushed = adjoint(pushed) if ctx.run.adjoints else pushed
             total = pushed if total is None else total + pushed
-        return total, None, None, None
+        return total, None
 
 
 class _DualGradientBothModes(_DualGradient):
@@ -122,29 +143,21 @@ class _DualGradientBothModes(_DualGradient):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         A, *free = ctx.saved_tensors
-        pushed = _push(ctx.solve, ctx.options, A, free, tangent)
+        pushed = _push(ctx.run, A, free, tangent)
         return (*pushed, *[None] * ctx.constants)
 
 
-def _parts(outputs: tuple[Tensor, ...], options: Options) -> tuple[tuple[Tensor, ...], ...]:
+def _parts(outputs: tuple[Tensor, ...], run: Run, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], ...]:
     """Results, free coefficients and history in a tuple of all three."""
-    history = len(History._fields) if options.history else 0
-    end = len(outputs) - history
-    polynomials = options.steps - options.newton_steps
-    start = end - options.newton_steps - polynomials * options.rule.free_count
+    end = len(outputs) - (len(History._fields) if run.options.history else 0)
+    start = end - run.free_count(dtype)
     return outputs[:start], outputs[start:end], outputs[end:]
 
 
-def solve_with_dual_gradient(
-    solve: Solve, A: Tensor, options: Options, square: bool
-) -> tuple[tuple[Tensor, ...], Record]:
-    """`solve(A, options)`, differentiated by running it again.
-
-    solve: returns a tuple of tensors and a Record; square: whether its backward pass takes adjoints.
-    """
+def solve_with_dual_gradient(A: Tensor, run: Run) -> tuple[tuple[Tensor, ...], Record]:
+    """`run.solve(A, run.options)`, differentiated by running it again."""
     _load_forward_mode()
     function = _DualGradient if torch.compiler.is_compiling() else _DualGradientBothModes
     apply: Callable[..., tuple[Tensor, ...]] = function.apply
-    outputs = apply(A, solve, options, square)
-    results, free, history = _parts(outputs, options)
-    return results, Record(_per_step(free, options, A.dtype), history)
+    results, free, history = _parts(apply(A, run), run, A.dtype)
+    return results, Record(_per_step(free, run, A.dtype), history)

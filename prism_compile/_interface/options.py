@@ -30,6 +30,7 @@ class Options(NamedTuple):
     history: bool
     form: str
     newton_steps: int = 0
+    interval: tuple[float, float] | None = None
 
 
 def check_newton_steps(newton_steps: object, steps: int) -> int:
@@ -109,6 +110,7 @@ def options_for(
     history: bool,
     form: str = "direct",
     newton_steps: int = 0,
+    interval: tuple[float, float] | None = None,
 ) -> Options:
     """Check the shared options for an iteration of order p; `form` is of polar factors only.
 
@@ -127,4 +129,6 @@ def options_for(
         raise TypeError(f"history must be True or False, got {history!r}")
     check_name("form", form, FORMS)
     newton_steps = check_newton_steps(newton_steps, steps)
-    return Options(p, steps, degree, found, scaling, sketch_size, seed, gradient, history, form, newton_steps)
+    return Options(
+        p, steps, degree, found, scaling, sketch_size, seed, gradient, history, form, newton_steps, interval
+    )

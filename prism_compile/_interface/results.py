@@ -33,7 +33,8 @@ class History(NamedTuple):
     | inv_root               | I - AXᵖ                                             | p or fewer |
     | inv                    | I - AX                                              | 3        |
 
-    Of the roots in float64 where the device has it.
+    Of the roots in float64 on a CPU. A GPU may be 64 times as slow in it: there in the type that A is
+    computed in, whose rounding, the machine epsilon times A's condition number, is then the least residual.
     """
 
     residual: Tensor

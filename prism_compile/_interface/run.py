@@ -8,8 +8,8 @@ from torch import Tensor
 from .._iteration.form import Form
 from .._iteration.linear_algebra import resolved
 from .._iteration.loop import Record, iterate
-from .._iteration.precision import at_least_float32, without_autocast
-from .gradient import solve_with_dual_gradient
+from .._iteration.precision import at_least_float32, ieee_float32, without_autocast
+from .gradient import Run, solve_with_dual_gradient
 from .options import Options
 from .results import History
 
@@ -64,14 +64,15 @@ def run_on_batch(
     def solve(batch: Tensor, options: Options) -> tuple[tuple[Tensor, ...], Record]:
         return iterate(form_for(batch, options), batch, options)
 
-    with without_autocast(A):
+    with without_autocast(A), ieee_float32(A):
         batch = A[None] if A.ndim == 2 else A.flatten(0, -3)
         if not half_native:
             batch = batch.to(at_least_float32(dtype))
         if prepare is not None:
             batch = prepare(batch)
         if options.gradient == "dual":
-            results, record = solve_with_dual_gradient(solve, batch, options, square)
+            run = Run(solve, options, square, form_for(batch, options).squared)
+            results, record = solve_with_dual_gradient(batch, run)
         else:
             results, record = solve(batch, options)
         result = results[0] if finish is None else finish(batch, *results)

@@ -1,17 +1,14 @@
 """What a step's polynomial is written in, and the polynomial.
 
-    g(R) = g0 I + g1 R + g2 Q,      Q = R² - shift·R
-
-With shift 0 Q is R², the basis of the rules that expand about R = 0. With a shift it is one library product
-too, and such that the second Chebyshev polynomial of a multiple of I - R is a multiple of Q plus one of I:
-all Chebyshev polynomials come from R and Q, which keep their digits near convergence, as 2R - I would not.
+g(R) = g0 I + g1 R + g2 R²
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .linear_algebra import plus_product
 
 
 class Coefficients(NamedTuple):
@@ -23,18 +20,18 @@ class Coefficients(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """I `[n, n]`, R `[b, n, n]` and Q, which is None where no product has formed it."""
+    """I `[n, n]`, R `[b, n, n]` and R², which is None where no product has formed it."""
 
     identity: Tensor
     residual: Tensor
-    quadratic: Tensor | None
+    squared: Tensor | None
 
 
 def quadratic_of(R: Tensor, linear: float, square: float = 1) -> Tensor:
     """linear·R + square·R², one product."""
     if linear == 0 and square == 1:
         return torch.bmm(R, R)
-    return torch.baddbmm(R, R, R, beta=linear, alpha=square)
+    return plus_product(R, R, R, linear, square)
 
 
 class Polynomial(NamedTuple):
@@ -52,12 +49,11 @@ class Polynomial(NamedTuple):
 
     def times(self, X: Tensor) -> Tensor:
         """g(R) X."""
-        # baddbmm adds in the product's accumulator, which halves half-precision error.
-        return torch.baddbmm(X, self.W, X, beta=self.base)
+        return plus_product(X, self.W, X, self.base)
 
     def after(self, X: Tensor) -> Tensor:
         """X g(R)."""
-        return torch.baddbmm(X, X, self.W, beta=self.base)
+        return plus_product(X, X, self.W, self.base)
 
 
 class Mixture(NamedTuple):
@@ -85,17 +81,15 @@ def _sum(terms: list[tuple[float | Tensor, Tensor]]) -> Tensor:
     return total
 
 
-def polynomial_of(
-    step: int, basis: Basis, coefficients: Coefficients, quadratic: Callable[..., Tensor] = quadratic_of
-) -> Polynomial:
-    """The polynomial of a step, with its matrix W formed; quadratic: `quadratic_of` in the form's algebra."""
-    identity, R, Q = basis
+def polynomial_of(step: int, basis: Basis, coefficients: Coefficients) -> Polynomial:
+    """The polynomial of a step, with its matrix W formed."""
+    identity, R, squared = basis
     g0, g1, g2 = coefficients
-    tensors = isinstance(g1, Tensor) or isinstance(g2, Tensor)
-    if Q is None and not tensors and not isinstance(g0, Tensor) and g2 != 0:
+    if squared is None and not (isinstance(g0, Tensor) or isinstance(g1, Tensor) or isinstance(g2, Tensor)):
         # One product without a pass over R², and rounded once.
-        return Polynomial(step, identity, R, g0, quadratic(R, g1, g2))
-    terms = [(g1, R)] + ([] if Q is None else [(g2, Q)])
+        W = quadratic_of(R, g1, g2) if g2 else g1 * R
+        return Polynomial(step, identity, R, g0, W)
+    terms = [(g1, R)] + ([] if squared is None else [(g2, squared)])
     if isinstance(g0, Tensor):
         # g(R) in one matrix would round away what it has beside I near convergence.
         terms.append((g0 - 1, identity))

@@ -2,8 +2,8 @@
 
 import hashlib
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache, wraps
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -62,60 +62,99 @@ def _returning(tensor: Tensor, name: str) -> Callable[[], Tensor]:
     return own
 
 
+@contextmanager
+def _apart(device: torch.device) -> Iterator[None]:
+    """Nothing of what the caller's code runs under: modes, transforms, a trace, autocast, autograd."""
+    trace = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        with ExitStack() as stack:
+            for context in (_disable_current_modes(), torch.inference_mode(False), torch.no_grad()):
+                stack.enter_context(context)
+            if device.type != "meta":
+                stack.enter_context(torch.autocast(device.type, enabled=False))
+            if torch._C._are_functorch_transforms_active():
+                stack.enter_context(temporarily_clear_interpreter_stack())
+            yield
+    finally:
+        torch._C._set_tracing_state(trace)  # type: ignore[attr-defined]
+
+
+def _is_captured(device: torch.device) -> bool:
+    """Whether operations on the device go into a CUDA graph, and are not computed now."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _is_absent(device: torch.device) -> bool:
+    """Whether only fake tensors can be on the device."""
+    return device.type == "cuda" and not torch.cuda.is_available()
+
+
 def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A function of hashable arguments, the last a device, whose tensor is made once a process.
 
     Called with a tensor of the caller's before those arguments. Eager calls share the tensor, and graphs of
-    torch.compile and AOTInductor hold it as a constant. Where a graph would lose it, the making is traced.
+    torch.compile and AOTInductor hold it as a constant. Where a graph would lose it, where a CUDA graph is
+    captured before it is made and where there is no such device, the making is part of the caller's graph.
     """
+
+    made: dict[tuple[Any, ...], Tensor] = {}
+
+    def kept(*arguments: Any) -> Tensor:
+        if arguments not in made:
+            device = arguments[-1]
+            with _apart(device):
+                table = make(*arguments)
+            if device.type == "cuda":
+                # From now on other streams may read it.
+                torch.cuda.current_stream(device).synchronize()
+            # The marks of torch._dynamo.mark_static: a graph of dynamic sizes must not make symbols of these.
+            table._dynamo_static_indices = set(range(table.ndim))  # type: ignore[attr-defined]  # Dynamo's own
+            table._has_dynamo_dim_marking = True  # type: ignore[attr-defined]  # Dynamo's own
+            made[arguments] = table
+        return made[arguments]
 
     @traced_constant
     def name_of(*arguments: Any) -> str:
         # The same in every process, for it becomes part of the compile cache's key.
         words = "_".join((make.__module__, make.__name__, *map(str, arguments)))
         name = f"{make.__name__}_{hashlib.sha256(words.encode()).hexdigest()[:16]}"
-        apart = (_disable_current_modes(), torch.inference_mode(False), torch.no_grad())
-        with ExitStack() as stack:
-            for context in apart:
-                stack.enter_context(context)
-            if arguments[-1].type != "meta":
-                stack.enter_context(torch.autocast(arguments[-1].type, enabled=False))
-            if torch._C._are_functorch_transforms_active():
-                stack.enter_context(temporarily_clear_interpreter_stack())
-            table = make(*arguments)
-        # The marks of torch._dynamo.mark_static: a graph of dynamic sizes must not make symbols of these.
-        table._dynamo_static_indices = set(range(table.ndim))  # type: ignore[attr-defined]  # Dynamo's own
-        table._has_dynamo_dim_marking = True  # type: ignore[attr-defined]  # Dynamo's own
-        setattr(_TABLES, name, _returning(table, name))
+        setattr(_TABLES, name, _returning(kept(*arguments), name))
         return name
 
     @wraps(make)
     def get(like: Tensor, *arguments: Any) -> Any:
-        if torch.compiler.is_dynamo_compiling() or not _is_traced(like):
+        if _is_absent(arguments[-1]):
+            return make(*arguments)
+        if torch.compiler.is_dynamo_compiling():
             return getattr(_TABLES, name_of(*arguments))()
+        if arguments not in made and _is_captured(arguments[-1]):
+            return make(*arguments)
+        if not _is_traced(like):
+            return kept(*arguments)
         if _constants_are_lost(like):
             return make(*arguments)
-        return torch.ops.aten.lift_fresh(getattr(_TABLES, name_of(*arguments))())
+        return torch.ops.aten.lift_fresh(kept(*arguments))
 
     get.make = make  # type: ignore[attr-defined]  # for tools
     return get
 
 
 def small_tensor(numbers: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Nested tuples of numbers as a tensor.
+    """Nested lists of numbers as a tensor, also in a graph that loses the constants of an op's body.
 
-    Selected by an index: a tensor made from a list would be a constant of the graph, which the decomposition
-    of an exported op loses.
+    Then they are selected by an index, in a graph that is long but whole.
     """
+    if torch._C._len_torch_dispatch_stack() == 0:
+        return torch.tensor(numbers, dtype=dtype, device=device)
     shape, flat = [], numbers
-    while isinstance(flat, tuple) and isinstance(flat[0], tuple):
+    while isinstance(flat[0], list):
         shape.append(len(flat))
-        flat = tuple(number for row in flat for number in row)
+        flat = [number for row in flat for number in row]
     index = torch.arange(len(flat), device=device)
     total = torch.zeros(len(flat), dtype=dtype, device=device)
     for place, number in enumerate(flat):
-        if number:
-            total = torch.where(index == place, number, total)
+        total = torch.where(index == place, number, total)
     return total.reshape(*shape, -1) if shape else total
 
 

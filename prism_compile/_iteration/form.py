@@ -5,9 +5,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .basis import Basis, Mixture, Polynomial, quadratic_of
-from .linear_algebra import frobenius_norm, identity_like, quotient, rms_norm
-from .probe import Probe, SketchProbe
+from .basis import Mixture, Polynomial
+from .linear_algebra import frobenius_norm, quotient, rms_norm
 from .scaling import magnitude, nonzero
 
 State = Any
@@ -16,8 +15,6 @@ State = Any
 class Form(ABC):
     """An iteration: where it starts, its residual and its update; all tensors are `[b, …]`.
 
-    The loop carries the state divided by a bound u that the rule keeps, which no form need know of: it is
-    part of the polynomials.
     squared: whether the spectrum is that of a square, so that rounding perturbs it by the square of the
     machine epsilon.
     """
@@ -80,17 +77,3 @@ class Form(ABC):
     @abstractmethod
     def asymmetry(self, A: Tensor, state: State) -> Tensor:
         """How far from symmetry, relative to its norm, what is symmetric for a symmetric A, `[b]`."""
-
-    # The algebra of its matrices, for one place to say that a known spectrum is diagonal.
-
-    def identity(self, A: Tensor) -> Tensor:
-        """The identity of the residual's size."""
-        return identity_like(A)
-
-    def quadratic(self, R: Tensor, linear: float, square: float = 1) -> Tensor:
-        """linear·R + square·R²."""
-        return quadratic_of(R, linear, square)
-
-    def probe(self, basis: Basis, first: Tensor, second: Tensor) -> Probe:
-        """A step's view of the spectrum."""
-        return SketchProbe(basis, first, second)

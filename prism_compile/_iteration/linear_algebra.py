@@ -37,22 +37,43 @@ def quotient(A: Tensor, divisor: Tensor) -> Tensor:
     return torch.view_as_complex(torch.view_as_real(resolved(A)) / divisor[..., None])
 
 
+def plus_product(C: Tensor, A: Tensor, B: Tensor, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta·C + alpha·A B, for C `[b, m, n]` or `[m, n]`.
+
+    Added in the product's accumulator, which halves half-precision error.
+    """
+    if A.device.type == "cuda" and A.shape[0] == 1:
+        # One operation in half precision. In others, and of batches, torch first copies C to the result.
+        C = C if C.ndim == 2 else C.squeeze(0)
+        return torch.addmm(C, A.squeeze(0), B.squeeze(0), beta=beta, alpha=alpha).unsqueeze(0)
+    return torch.baddbmm(C, A, B, beta=beta, alpha=alpha)
+
+
 def identity_minus(identity: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """I - left right, rounded once."""
-    return torch.baddbmm(identity, left, right, alpha=-1)
+    return plus_product(identity, left, right, alpha=-1)
+
+
+# On CUDA torch has other libraries than MAGMA, which waits for the device and which no CUDA graph captures,
+# invert matrices of up to 16 rows, up to 16 matrices of up to 128 rows, and any single one.
+_ALWAYS, _FEW, _FEW_ROWS = 16, 16, 128
 
 
 def inverse(A: Tensor) -> Tensor:
     """A⁻¹ of each matrix, NaN of a singular one; that it is singular is not read back from the device."""
+    if A.device.type == "cuda" and A.shape[-1] > _ALWAYS:
+        at_once = _FEW if A.shape[-1] <= _FEW_ROWS else 1
+        if A.shape[0] > at_once:
+            return torch.cat([inverse(part) for part in A.split(at_once)])
     found: Tensor
     found, failed = torch.linalg.inv_ex(A)
-    return found.masked_fill((failed != 0)[..., None, None], float("nan"))
+    return found.masked_fill((failed != 0).reshape(-1, 1, 1), float("nan"))
 
 
 def commutator(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
     """AX - XA, and AX: two products."""
     AX = torch.bmm(A, X)
-    return torch.baddbmm(AX, X, A, alpha=-1), AX
+    return plus_product(AX, X, A, alpha=-1), AX
 
 
 def identity_like(A: Tensor) -> Tensor:
@@ -78,10 +99,29 @@ def frobenius_norm(A: Tensor) -> Tensor:
     return norm
 
 
+def _is_symbol(size: int) -> bool:
+    if not (torch.compiler.is_compiling() or isinstance(size, torch.SymInt)):
+        return False
+    # Not above, for it takes half a second to import.
+    from torch.fx.experimental.symbolic_shapes import has_static_value
+
+    return not has_static_value(size)
+
+
+def inverse_root_of(size: int, like: Tensor) -> float | Tensor:
+    """size^(-1/2), 1 of none; of a symbol a tensor of like's real type.
+
+    A power of the symbol itself would be one in float64 for each element that it multiplies.
+    """
+    if _is_symbol(size):
+        return torch.full((), size, dtype=like.dtype, device=like.device).clamp(min=1).rsqrt()
+    return float(max(size, 1) ** -0.5)
+
+
 def rms_norm(residual: Tensor) -> Tensor:
     """‖R‖_F/√n of each matrix, `[b]`; no derivative flows through it."""
-    n = residual.shape[-1]
-    return (frobenius_norm(residual.detach()) * (n**-0.5 if n else 0.0))[:, 0, 0]
+    norm = frobenius_norm(residual.detach())
+    return (norm * inverse_root_of(residual.shape[-1], norm))[:, 0, 0]
 
 
 def parts_of(x: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:

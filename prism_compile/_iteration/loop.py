@@ -1,8 +1,7 @@
-"""The iteration that every function shares: residual, probe, coefficients, update, repeated.
+"""The iteration that every function shares: residual, coefficients, update, repeated.
 
 What differs between the functions, i.e. the start, the residual and the update, is a form; how the polynomial
-is chosen is a rule. The loop is unrolled: a graph of fixed length. That `steps_for` runs it too, on the
-form of a known spectrum, is why it knows no matrix product.
+is chosen is a rule. The loop is unrolled: a graph of fixed length.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -13,28 +12,11 @@ from torch import Tensor
 from . import labels
 from .basis import Basis, Coefficients, polynomial_of
 from .form import Form
-from .linear_algebra import rms_norm
+from .info import StepInfo
+from .linear_algebra import identity_like, rms_norm
 from .newton import Log, bound_near_one, newton_steps
 from .precision import real_dtype
-from .probe import Probe
-from .scaling import scaled_basis, schatten_scaling, with_room
-from .sketch import sketches
-
-
-class StepInfo(NamedTuple):
-    """What a rule may know of a step besides its probe; all of it is static.
-
-    step, steps: of the polynomials alone; newton_steps: before these. dtype: of the matrices, or of the parts
-    of complex ones; squared: as in `Form`.
-    """
-
-    step: int
-    steps: int
-    p: int
-    degree: int
-    dtype: torch.dtype
-    squared: bool = True
-    newton_steps: int = 0
+from .scaling import scaled_basis, schatten_bound, with_room
 
 
 class StepRule(Protocol):
@@ -42,20 +24,11 @@ class StepRule(Protocol):
 
     def margin(self) -> float: ...
 
-    def shift(self, degree: int) -> float | None: ...
-
-    @property
-    def probes(self) -> bool: ...
+    def looks(self, info: StepInfo) -> bool: ...
 
     def prepare(self, info: StepInfo, residual: Tensor) -> Any: ...
 
-    def start(self, residual: Tensor) -> Any: ...
-
-    def coefficients(
-        self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
-    ) -> tuple[Coefficients, Any]: ...
-
-    def bound(self, carry: Any, p: int) -> Tensor | None: ...
+    def coefficients(self, info: StepInfo, basis: Basis, prepared: Any) -> Coefficients: ...
 
     def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients: ...
 
@@ -90,6 +63,9 @@ class RunOptions(Protocol):
     @property
     def history(self) -> bool: ...
 
+    @property
+    def interval(self) -> tuple[float, float] | None: ...
+
 
 class Record(NamedTuple):
     """What a run leaves besides its result.
@@ -113,64 +89,48 @@ def _history(log: Log, asymmetry: Tensor, degree: int, newton_steps: int) -> tup
     return torch.stack(log.residuals, dim=-1), leading, coefficients, asymmetry
 
 
-def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool = True) -> StepInfo:
+def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool) -> StepInfo:
     """What a rule is told of a step."""
-    first, parts = options.newton_steps, real_dtype(dtype)
-    return StepInfo(step, options.steps - first, options.p, options.degree, parts, squared, first)
+    first = options.newton_steps
+    return StepInfo(
+        step,
+        options.steps - first,
+        options.p,
+        options.degree,
+        real_dtype(dtype),
+        squared,
+        newton_steps=first,
+        interval=options.interval,
+        sketch_size=options.sketch_size,
+        seed=options.seed,
+    )
 
 
-def _margin_and_shift(options: RunOptions) -> tuple[float, float | None]:
-    """The rule's factor on a bound of x, whose own is one of x^(1/p), and the shift of the first basis."""
-    shift = options.rule.shift(options.degree)
-    if options.scaling == "schatten" and shift is None and options.degree == 2:
-        # That scaling forms M², and so R² for nothing, also where a rule needs no Q.
-        shift = 0.0
-    return options.rule.margin() ** options.p, shift
+def _reads_square(options: RunOptions, info: StepInfo) -> bool:
+    """Whether the rule reads R², which quintic steps need anyway."""
+    return options.degree == 2 and options.rule.looks(info)
 
 
 def _begin(form: Form, A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Tensor, Basis]:
     """The scaled state, A's magnitude, the bound and the first basis."""
+    info = step_info(options, 0, A.dtype, form.squared)
     A, scale = form.prepare(A)
-    margin, shift = _margin_and_shift(options)
+    margin = options.rule.margin() ** options.p
     if options.scaling == "schatten":
-        M = form.spectrum(A)
-        bound, basis = schatten_scaling(M, form.quadratic(M, 0), form.identity(A), margin, shift)
+        M, identity = form.spectrum(A), identity_like(A)
+        squared = torch.bmm(M, M)
+        bound = schatten_bound(squared, margin)
+        # The product gives R², too, with no other.
+        basis = scaled_basis(M, squared if options.degree == 2 else None, identity, bound)
         return form.start(A, bound), scale, bound, basis
     bound = with_room(form.frobenius_bound(A), margin)
     state = form.start(A, bound)
-    return state, scale, bound, _basis(form, state, form.identity(A), shift)
+    return state, scale, bound, _basis(form, state, identity_like(A), _reads_square(options, info))
 
 
-def _basis(form: Form, state: Any, identity: Tensor, shift: float | None) -> Basis:
+def _basis(form: Form, state: Any, identity: Tensor, square: bool) -> Basis:
     residual = form.residual(state, identity)
-    return Basis(identity, residual, None if shift is None else form.quadratic(residual, -shift))
-
-
-def _norm(basis: Basis, bound: Tensor | None) -> Tensor:
-    """The rms residual of the state, from that of the state over u: I - uᵖ(I - R)."""
-    residual = basis.residual.detach()
-    if bound is not None:
-        residual = (bound * residual + (1 - bound) * basis.identity).to(residual.dtype)
-    return rms_norm(residual)
-
-
-def _of_the_state(
-    chosen: Coefficients, shift: float | None, p: int, before: Tensor | None, after: Tensor | None
-) -> Coefficients:
-    """A step's coefficients in powers of R of the state itself; before, after: uᵖ of the bounds u.
-
-    The rule's are of R' = R/uᵖ + (1 - 1/uᵖ) I and Q, and take the state over one bound to it over the next.
-    """
-    g0, g1, g2 = chosen
-    g1 = g1 - (shift or 0.0) * g2
-    if before is not None:
-        e, f = 1 - 1 / before, 1 / before
-        u = before ** (1 / p)
-        g0, g1, g2 = (g0 + e * (g1 + e * g2)) / u, (g1 + 2 * e * g2) * f / u, g2 * f * f / u
-    if after is not None:
-        u = after ** (1 / p)
-        g0, g1, g2 = g0 * u, g1 * u, g2 * u
-    return Coefficients(g0, g1, g2)
+    return Basis(identity, residual, torch.bmm(residual, residual) if square else None)
 
 
 def _constant(state: Any) -> Any:
@@ -182,8 +142,8 @@ def _constant(state: Any) -> Any:
 
 def _detached(basis: Basis) -> Basis:
     """The coefficients are constants to a derivative: what it differentiates is a polynomial in A."""
-    identity, residual, quadratic = basis
-    return Basis(identity, residual.detach(), None if quadratic is None else quadratic.detach())
+    identity, residual, squared = basis
+    return Basis(identity, residual.detach(), None if squared is None else squared.detach())
 
 
 def _begin_after_newton(
@@ -196,12 +156,15 @@ def _begin_after_newton(
     state, scale, bound, M, identity = newton_steps(form, A, options, log)
     if options.newton_steps == options.steps:
         return state, scale, bound, Basis(identity, identity - M, None)
+    info = step_info(options, 0, A.dtype, form.squared)
     schatten = options.scaling == "schatten"
-    margin, shift = _margin_and_shift(options)
     with labels.phase("scaling"):
-        squared = form.quadratic(M, 0) if schatten or shift is not None else None
-        again = with_room(bound_near_one(M, squared if schatten else None, identity), margin)
-        return form.rescaled(state, again), scale, bound, scaled_basis(M, squared, identity, again, shift)
+        squared = torch.bmm(M, M) if schatten or _reads_square(options, info) else None
+        bound_now = bound_near_one(M, squared if schatten else None, identity)
+        again = with_room(bound_now, options.rule.margin() ** options.p)
+        if options.degree == 1:
+            squared = None
+        return form.rescaled(state, again), scale, bound, scaled_basis(M, squared, identity, again)
 
 
 def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, ...], Record]:
@@ -213,35 +176,26 @@ def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, .
     else:
         with labels.phase("scaling"):
             state, scale, bound, basis = _begin(form, A, options)
-    identity, drawn, prepared, carry = basis.identity, None, None, rule.start(basis.residual)
-    if rule.probes and steps:
-        n, device = basis.residual.shape[-1], basis.residual.device
-        with labels.phase("sketch"):
-            drawn = sketches(n, options.sketch_size, steps, options.seed, dtype, device)
-            prepared = rule.prepare(step_info(options, 0, dtype, form.squared), basis.residual)
+    identity, prepared = basis.identity, None
+    if steps:
+        prepared = rule.prepare(step_info(options, 0, dtype, form.squared), basis.residual)
     for step in range(steps):
         info = step_info(options, step, dtype, form.squared)
         with labels.step(first + step):
             if step > 0:
                 with labels.phase("residual"):
-                    basis = _basis(form, state, identity, rule.shift(degree))
+                    basis = _basis(form, state, identity, _reads_square(options, info))
             if options.history:
-                before = rule.bound(carry, options.p)
-                log.residuals.append(_norm(basis, before))
+                log.residuals.append(rms_norm(basis.residual))
             with labels.phase("fit"):
-                probe = None
-                if drawn is not None:
-                    probe = form.probe(_detached(basis), drawn[0][step], drawn[1][step])
-                chosen, carry = rule.coefficients(info, probe, carry, prepared)
+                chosen = rule.coefficients(info, _detached(basis), prepared)
             log.coefficients.append(chosen)
             if options.history:
-                # The last step leaves the state itself.
-                after = rule.bound(carry, options.p) if step < steps - 1 else None
-                log.polynomials.append(_of_the_state(chosen, rule.shift(degree), options.p, before, after))
+                log.polynomials.append(chosen)
             with labels.phase("update"):
-                polynomial = polynomial_of(step, basis, chosen, form.quadratic)
+                polynomial = polynomial_of(step, basis, chosen)
                 # What the next step has no use for must not be kept alive by a name.
-                del basis, probe
+                del basis
                 # The update of the last step may skip what only a further residual would read.
                 last = step == steps - 1 and not (options.history and form.reads_state)
                 state = form.update(state, polynomial, last)

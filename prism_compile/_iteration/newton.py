@@ -18,7 +18,7 @@ from torch import Tensor
 from . import labels
 from .basis import Coefficients, Mixture
 from .form import Form
-from .linear_algebra import frobenius_norm, quotient, rms_norm
+from .linear_algebra import frobenius_norm, identity_like, quotient, rms_norm
 from .scaling import magnitude, nonzero, with_room
 
 
@@ -84,7 +84,7 @@ def newton_steps(
         state, M, identity = (
             form.start(A, bound),
             quotient(form.spectrum(A), nonzero(bound)),
-            form.identity(A),
+            identity_like(A),
         )
     for step in range(options.newton_steps):
         with labels.step(step):

@@ -49,30 +49,19 @@ def with_room(bound: Tensor, margin: float) -> Tensor:
     return bound * (margin * (1 + 8 * torch.finfo(bound.dtype).eps))
 
 
-def schatten_scaling(
-    M: Tensor, squared: Tensor, identity: Tensor, margin: float, shift: float | None
-) -> tuple[Tensor, Basis]:
-    """A bound c on the spectral radius of M `[b, n, n]`, and the first basis, that of M/c.
-
-    shift: as in `basis.py`, None for a basis without Q. The basis costs no product beyond M².
-    """
-    bound = with_room(frobenius_norm(squared) ** 0.5, margin)
-    return bound, scaled_basis(M, squared, identity, bound, shift)
+def schatten_bound(squared: Tensor, margin: float) -> Tensor:
+    """A bound c on the spectral radius of M `[b, n, n]`, from M²."""
+    return with_room(frobenius_norm(squared) ** 0.5, margin)
 
 
-def scaled_basis(
-    M: Tensor, squared: Tensor | None, identity: Tensor, bound: Tensor, shift: float | None
-) -> Basis:
-    """The basis of M over a bound, from M and M²; without a product."""
+def scaled_basis(M: Tensor, squared: Tensor | None, identity: Tensor, bound: Tensor) -> Basis:
+    """The basis of M over a bound, from M and M², and no product; squared None: the basis without R²."""
     shrink = 1 / nonzero(bound)
     # In half precision too in float32 until the end: R and R² from scales that were rounded apart would not
     # belong to one spectrum, and a first step multiplies the difference by up to 20.
     scaled = M * shrink
     residual = identity - scaled
-    if shift is None or squared is None:
+    if squared is None:
         return Basis(identity, residual.to(M.dtype), None)
-    # R² - shift·R, without the difference of the two where shift is one.
-    quadratic = squared * (shrink * shrink) - scaled
-    if shift != 1:
-        quadratic = quadratic + (1 - shift) * residual
-    return Basis(identity, residual.to(M.dtype), quadratic.to(M.dtype))
+    product = squared * (shrink * shrink) - scaled + residual
+    return Basis(identity, residual.to(M.dtype), product.to(M.dtype))

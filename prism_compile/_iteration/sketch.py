@@ -24,7 +24,8 @@ def mix32(x: Tensor) -> Tensor:
 def hashed_words(n: int, sketch_size: int, block: int, seed: int, device: torch.device) -> Tensor:
     """32 random bits for each entry of a sketch, `[sketch_size, n]` int64."""
     key = (seed * 0x85EBCA77 + (seed >> 32) * 0x27D4EB2F + block * 0xC2B2AE3D) % 2**32
-    index = torch.arange(sketch_size * n, device=device)
+    # Inductor keeps arithmetic on an arange as one on indices, which have 32 bits on a GPU; an AND ends it.
+    index = torch.arange(sketch_size * n, device=device) & _MASK
     words = mix32((index * 0x9E3779B1 + key) & _MASK)
     return words.reshape(sketch_size, n)
 
@@ -35,7 +36,7 @@ def sketches(
     """The sign sketches S of a run, one for each step, as [S; 0] and as [0; S], `[2·sketch_size, n]` each.
 
     Bit k of a hashed word serves step k, so that one hash lasts 32 steps. The zeros let one product give S
-    and its image, see `probe.py`; that they are made here, for all steps, spares a kernel a step.
+    and its image, see `krylov_blocks`; that they are made here, for all steps, spares a kernel a step.
     """
     signs = []
     for first in range(0, steps, _STEPS_PER_HASH):

@@ -1,12 +1,12 @@
 """The rules by name, a row for each room of this folder."""
 
-from . import adaptive, jordan, polar_express, prism, taylor, you
+from . import adaptive, jordan, minimax, polar_express, prism, taylor, you
 from .newton import mixture
 from .rule import Rule, frozen
 from .table import Row, custom_name, custom_rule
 
 RULES: dict[str, Rule] = {
-    module.RULE.name: module.RULE for module in (prism, taylor, adaptive, polar_express, jordan, you)
+    module.RULE.name: module.RULE for module in (prism, taylor, adaptive, minimax, polar_express, jordan, you)
 }
 
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from .._iteration import labels
-from .._iteration.basis import Coefficients
+from .._iteration.basis import Basis, Coefficients
 from .._iteration.constants import traced_constant
-from .._iteration.linear_algebra import real_entries
-from .._iteration.loop import StepInfo
+from .._iteration.info import StepInfo
+from .._iteration.linear_algebra import parts_of, plus_product, real_entries
 from .._iteration.precision import accumulation_dtype
-from .._iteration.probe import Probe
+from .._iteration.sketch import sketches
 from .minimum import horner, refined
 from .rule import Rule
 from .taylor import Polynomial, completed, taylor_coefficients, taylor_polynomial
@@ -133,21 +133,47 @@ def fit_coefficient(blocks: list[Tensor], p: int, degree: int) -> Tensor:
     return taylor + shift
 
 
+def krylov_blocks(basis: Basis, above: Tensor, below: Tensor, count: int) -> list[Tensor]:
+    """S Rʲ for j < count, each `[b, q, n]`; above, below: [S; 0] and [0; S], `[2q, n]`.
+
+    The pair [S; S R] is one product that adds the first to the second times R. Where R² is formed, further
+    pairs are products with it. S is real, whatever the matrices are; rows are sketched, not columns, so that
+    the blocks of one matrix lie end to end in memory, and ‖S h(R)‖ estimates ‖h(R)‖_F whether or not R is
+    symmetric or Hermitian.
+    """
+    R, squared = basis.residual, basis.squared
+    q, shape = above.shape[0] // 2, (R.shape[0], -1, -1)
+    with labels.phase("sketch"):
+        pair = plus_product(above.expand(shape), below.expand(shape), R)
+        if squared is None:
+            blocks = list(parts_of(pair, (q, q), 1))
+            while len(blocks) < count:
+                blocks.append(torch.bmm(blocks[-1], R))
+            return blocks
+        pairs = [pair]
+        while 2 * len(pairs) < count:
+            pairs.append(torch.bmm(pairs[-1], squared))
+    return [block for pair in pairs for block in parts_of(pair, (q, q), 1)]
+
+
 class PrismRule(Rule):
     """One fitted coefficient."""
 
-    probes = True
-    free_count = 1
+    def looks(self, info: StepInfo) -> bool:
+        return True
 
-    def shift(self, degree: int) -> float | None:
-        return 0.0 if degree == 2 else None
+    def free_count(self, info: StepInfo) -> int:
+        return 1
 
-    def coefficients(
-        self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
-    ) -> tuple[Coefficients, Any]:
-        assert probe is not None
-        blocks = probe.powers(info.degree * info.p + 2)
-        return self.complete(info, fit_coefficient(blocks, info.p, info.degree)), None
+    def prepare(self, info: StepInfo, residual: Tensor) -> Any:
+        n, device = residual.shape[-1], residual.device
+        with labels.phase("sketch"):
+            return sketches(n, info.sketch_size, info.steps, info.seed, residual.dtype, device)
+
+    def coefficients(self, info: StepInfo, basis: Basis, prepared: Any) -> Coefficients:
+        above, below = prepared
+        blocks = krylov_blocks(basis, above[info.step], below[info.step], info.degree * info.p + 2)
+        return self.complete(info, fit_coefficient(blocks, info.p, info.degree))
 
     def complete(self, info: StepInfo, *free: Tensor) -> Coefficients:
         return completed(info, free[0])

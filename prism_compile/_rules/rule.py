@@ -5,24 +5,21 @@ folder with a class and one row in `RULES`. What it may override:
 
 | method         | says                                                                          |
 |----------------|-------------------------------------------------------------------------------|
-| `shift`        | the basis its coefficients are for: Q = R² - shift·R; None: no Q is formed     |
-| `probes`       | that it reads a probe                                                         |
+| `looks`        | whether its coefficients depend on A: it then reads R², in quintic steps      |
 | `margin`       | its source's factor on the bound of x^(1/p)                                   |
-| `prepare`      | what every step reads, made once a run                                        |
-| `start`        | what is carried from step to step                                             |
-| `coefficients` | those of a step, from its probe and what was carried                          |
-| `complete`     | the same from those alone that depend on A, `free_count` in number            |
+| `prepare`      | what all steps of a run read                                                  |
+| `coefficients` | those of a step, from its basis and what was prepared                         |
+| `complete`     | the same from those alone that depend on A, or from none                      |
 | `newton`       | the coefficient of a step with an inverse, the same for all                   |
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
-from .._iteration.basis import Coefficients
-from .._iteration.loop import StepInfo
-from .._iteration.probe import Probe
+from .._iteration.basis import Basis, Coefficients
+from .._iteration.info import StepInfo
 from .newton import mixture, newton_coefficient
 
 
@@ -39,34 +36,26 @@ class Rule:
     scaling: str = "schatten"
     orders: tuple[int, ...] | None = None
     degrees: tuple[int, ...] = (1, 2)
-    # Whether it reads a probe.
-    probes: ClassVar[bool] = False
-    # How many coefficients of a step depend on A.
-    free_count: ClassVar[int] = 0
-    # Whether a step depends on how many are to follow.
-    plans: ClassVar[bool] = False
 
-    def shift(self, degree: int) -> float | None:
-        """The basis, as in `Basis`; None where no Q is needed."""
-        return None
+    def looks(self, info: StepInfo) -> bool:
+        """Whether the steps of this run depend on A."""
+        return False
+
+    def free_count(self, info: StepInfo) -> int:
+        """How many of a step's coefficients depend on A."""
+        return 0
 
     def margin(self) -> float:
         """A factor on the bound that A is scaled by."""
         return 1.0
 
     def prepare(self, info: StepInfo, residual: Tensor) -> Any:
-        """What every step reads, for residuals of this dtype and device; only with a probe."""
+        """What all steps of a run read, made once; for residuals of this size, dtype and device."""
         return None
 
-    def start(self, residual: Tensor) -> Any:
-        """What is carried into the first step."""
-        return None
-
-    def coefficients(
-        self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
-    ) -> tuple[Coefficients, Any]:
-        """A step's coefficients, and what is carried into the next."""
-        return self.complete(info), None
+    def coefficients(self, info: StepInfo, basis: Basis, prepared: Any) -> Coefficients:
+        """A step's coefficients."""
+        return self.complete(info)
 
     def complete(self, info: StepInfo, *free: Tensor) -> Coefficients:
         """All coefficients of a step, given those that depend on A."""
@@ -75,10 +64,6 @@ class Rule:
     def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients:
         """Those of a step with an inverse, in the basis I, M⁻¹ - I; see `newton_coefficient`."""
         return mixture(newton_coefficient(R, D, nu))
-
-    def bound(self, carry: Any, p: int) -> Tensor | None:
-        """uᵖ `[b, 1, 1]` where the rule has the loop carry the state over a bound u; None: u = 1."""
-        return None
 
     def growth(self, info: StepInfo) -> float:
         """The most by which a step can enlarge a vanishing singular value: the largest possible g(1)."""
@@ -97,16 +82,15 @@ class FrozenRule(Rule):
     chosen: tuple[Coefficients, ...] = ()
     mixtures: tuple[Coefficients, ...] = ()
 
-    def shift(self, degree: int) -> float | None:
-        return self.rule.shift(degree)
+    def looks(self, info: StepInfo) -> bool:
+        # Its R² is formed where the rule's is: the same run.
+        return self.rule.looks(info)
 
     def margin(self) -> float:
         return self.rule.margin()
 
-    def coefficients(
-        self, info: StepInfo, probe: Probe | None, carry: Any, prepared: Any
-    ) -> tuple[Coefficients, Any]:
-        return self.chosen[info.step], None
+    def coefficients(self, info: StepInfo, basis: Basis, prepared: Any) -> Coefficients:
+        return self.chosen[info.step]
 
     def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients:
         return self.mixtures[step]

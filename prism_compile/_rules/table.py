@@ -8,11 +8,11 @@ from torch import Tensor
 
 from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
-from .._iteration.loop import StepInfo
+from .._iteration.info import StepInfo
 from .rule import Rule
 
 Row = tuple[float, float, float]
-_TABLES: dict[str, tuple[Row, ...]] = {}
+_RULES: dict[str, "TableRule"] = {}
 # Rules of the caller's tables, by names that their numbers give.
 _CUSTOM = ModuleType("prism_compile_custom_rules")
 
@@ -27,21 +27,28 @@ class TableRule(Rule):
     table: tuple[Row, ...] = ()
 
     def __post_init__(self) -> None:
-        _TABLES[self.name] = self.table
+        _RULES[self.name] = self
 
     def margin(self) -> float:
-        return self.safety
+        return table_margin(self.name)
 
     def complete(self, info: StepInfo, *free: Tensor) -> Coefficients:
         # A row is for the interval that the rows before it leave; that of as many Newton steps is narrower.
         return row_coefficients(self.name, info.newton_steps + info.step)
 
 
-# Traced, the sums would be of floats that Dynamo makes symbols of under dynamic shapes.
+# Traced, these would be of floats that Dynamo makes symbols of under dynamic shapes: inputs of the graph that
+# are on the CPU.
+@traced_constant
+def table_margin(name: str) -> float:
+    """The factor on the bound of the rule of this name."""
+    return _RULES[name].safety
+
+
 @traced_constant
 def row_coefficients(name: str, step: int) -> Coefficients:
     """x² = 1 - r turns a + b x² + c x⁴ into powers of the residual."""
-    table = _TABLES[name]
+    table = _RULES[name].table
     a, b, c = table[min(step, len(table) - 1)]
     return Coefficients(a + b + c, -b - 2 * c, c)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
-from .._iteration.loop import StepInfo
+from .._iteration.info import StepInfo
 from .rule import Rule
 
 Polynomial = tuple[Fraction, ...]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch._dynamo.testing import EagerAndRecordGraphs
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from prism_compile._iteration.constants import in_memory, kept_tensor, small_tensor, traced_constant
 
@@ -68,6 +69,21 @@ def test_a_kept_tensor_under_transforms():
     assert torch.equal(torch.func.vmap(add_squares)(A), expected)
     assert torch.equal(torch.func.grad(lambda A: add_squares(A).sum())(A), torch.ones_like(A))
     assert add_squares(torch.empty(2, 5, device="meta")).shape == (2, 5)
+
+
+def test_the_making_is_no_part_of_a_trace():
+    A = torch.ones(11)
+    with pytest.warns(DeprecationWarning, match="torch.jit.trace"):
+        traced = torch.jit.trace(lambda A: A + squares(A, 11, A.dtype, A.device), A)
+    assert "arange" not in str(traced.graph)
+    assert torch.equal(traced(A), A + torch.arange(11) ** 2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
+def test_a_fake_device_has_fake_tensors():
+    with FakeTensorMode():
+        A = torch.empty(6, device="cuda")
+        assert squares(A, 6, A.dtype, A.device).device.type == "cuda"
 
 
 @pytest.mark.parametrize("numbers", [(1.5,), (0.0, -2.0, 3.0), ((1.0, 0.0), (0.0, 4.0)), (((1.0,), (2.0,)),)])

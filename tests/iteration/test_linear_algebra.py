@@ -2,13 +2,18 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from prism_compile._iteration.linear_algebra import (
     adjoint,
     frobenius_norm,
     identity_like,
     identity_minus,
+    inverse,
     parts_of,
+    plus_product,
     quotient,
     real_entries,
     resolved,
@@ -81,3 +86,44 @@ def test_parts_are_views():
     assert torch.equal(second, A[:, 2:])
     assert second.untyped_storage().data_ptr() == A.untyped_storage().data_ptr()
     assert all(map(torch.equal, unbound(A), A))
+
+
+class Recorder(TorchDispatchMode):
+    """The operations of a call, and the shapes of their results."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        shapes = [tuple(part.shape) for part in tree_leaves(result) if isinstance(part, torch.Tensor)]
+        self.calls.append((function.overloadpacket.__name__, *shapes))
+        return result
+
+
+def on_cuda(function, *shape: int, dtype: torch.dtype) -> list:
+    """What a function does with fake matrices on a GPU, which need be nowhere."""
+    with FakeTensorMode(), Recorder() as recorder:
+        function(torch.empty(*shape, device="cuda", dtype=dtype))
+    return recorder.calls
+
+
+def test_one_matrix_on_a_gpu_is_multiplied_without_a_copy():
+    def step(X):
+        R = identity_minus(identity_like(X), adjoint(X), X)
+        return plus_product(X, X, R, 1.5, 0.5)
+
+    products = [call for call in on_cuda(step, 1, 6, 6, dtype=torch.bfloat16) if "mm" in call[0]]
+    assert products == [("addmm", (6, 6))] * 2
+    products = [call for call in on_cuda(step, 2, 6, 6, dtype=torch.bfloat16) if "mm" in call[0]]
+    assert products == [("baddbmm", (2, 6, 6))] * 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "batches"), [((99, 16, 16), [99]), ((40, 17, 17), [16, 16, 8]), ((2, 129, 129), [1, 1])]
+)
+def test_batches_on_a_gpu_are_inverted_in_parts(shape, batches):
+    calls = on_cuda(inverse, *shape, dtype=torch.float32)
+    assert [call[1][0] for call in calls if call[0] == "linalg_inv_ex"] == batches
+    assert calls[-1][1] == shape

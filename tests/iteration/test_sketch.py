@@ -2,7 +2,9 @@
 
 import math
 
+import pytest
 import torch
+from torch._inductor.index_propagation import IndexPropagation
 
 from prism_compile._iteration.sketch import mix32, sketches
 
@@ -61,3 +63,24 @@ def test_mixer_is_a_bijection_on_words():
     assert mixed.unique().numel() == words.numel()
     assert mixed.min() >= 0
     assert mixed.max() < 2**32
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_no_index_holds_more_than_31_bits(dynamic, monkeypatch):
+    """Inductor writes arithmetic on an `arange` as arithmetic on indices, which are int32 on a GPU."""
+    literals = [0]
+    materialize = IndexPropagation.materialize_expr
+
+    def watched(self, expr, dtype):
+        if getattr(expr, "free_symbols", None):
+            literals.extend(abs(int(number)) for number in expr.atoms() if number.is_Integer)
+        return materialize(self, expr, dtype)
+
+    monkeypatch.setattr(IndexPropagation, "materialize_expr", watched)
+    torch._dynamo.reset()
+    drawn = torch.compile(lambda A: sketches(A.shape[-1], 4, 3, 5, A.dtype, A.device)[0][2], dynamic=dynamic)
+    with torch._inductor.utils.fresh_cache():
+        found = drawn(torch.empty(2, 24))
+    assert torch.equal(found, sketches(24, 4, 3, 5, torch.float32, CPU)[0][2])
+    assert len(literals) > 1
+    assert max(literals) < 2**31

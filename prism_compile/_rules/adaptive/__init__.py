@@ -1,5 +1,0 @@
-"""The rule "adaptive", see `rule.py`."""
-
-from .rule import RULE
-
-__all__ = ["RULE"]
