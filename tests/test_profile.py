@@ -1,17 +1,14 @@
 """Profiles: every function, phase and step is named, and the names cost nothing."""
 
-import json
-
 import pytest
 import torch
 from torch._dynamo.testing import AotEagerAndRecordGraphs, EagerAndRecordGraphs
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 import prism_compile as pc
 
-from .functions import FUNCTIONS, sample, tensors
+from .functions import FUNCTIONS, sample
 
 EACH = pytest.mark.parametrize("name", FUNCTIONS)
 PHASES = {"scaling", "residual", "sketch", "fit", "update"}
@@ -119,55 +116,3 @@ def test_labels_do_not_disturb_transforms():
     with profile(activities=[ProfilerActivity.CPU]):
         for name, run in transforms.items():
             assert torch.equal(run(), without[name]), name
-
-
-@EACH
-def test_counted_work_agrees_with_the_flop_counter(name):
-    from studies.profile.count import work_of
-
-    A = sample(name)
-    with FlopCounterMode(display=False) as counter:
-        FUNCTIONS[name](A, steps=3)
-    work = work_of(lambda: FUNCTIONS[name](A, steps=3), A.shape[-1])
-    assert work.product_flops + work.skinny_flops == counter.get_total_flops()
-
-
-def test_work_of_a_step_is_the_documented_cost():
-    from studies.profile.count import work_per_step
-
-    m, n = 48, 32
-    A = torch.randn(m, n, generator=torch.Generator().manual_seed(0))
-    step = work_per_step(lambda steps: pc.polar(A, steps=steps), 4, n)
-    assert step.products == 3
-    assert step.product_flops == 4 * m * n**2 + 2 * n**3
-
-
-def test_the_command_prints_phases_and_writes_traces(tmp_path, monkeypatch, capsys):
-    from studies.common import results
-    from studies.profile import __main__ as profile_main
-
-    monkeypatch.setattr(results, "OUT", tmp_path)
-    path = tmp_path / "out" / "trace.json"
-    profile_main.main(f"polar --shape 24 16 --steps 3 --repeats 1 --trace {path}".split())
-    output = capsys.readouterr().out
-    for word in ("scaling", "residual", "sketch and moments", "fit", "update", "kernels", "products"):
-        assert word in output
-    for kind in ("eager", "compiled"):
-        events = json.loads(path.with_name(f"trace-{kind}.json").read_text())["traceEvents"]
-        names = {event["name"] for event in events if str(event.get("name")).startswith("prism::")}
-        assert any("residual" in name for name in names)
-        assert any("step 2" in name for name in names)
-
-
-def test_compiled_kernels_are_labelled_with_phase_and_step():
-    from studies.profile.trace import compile_labelled, compiled_pieces, record
-
-    A = sample("sqrtm_pair")
-    compiled = compile_labelled(pc.sqrtm_pair, A, steps=3)
-    for part, expected in zip(tensors(compiled.run()), tensors(pc.sqrtm_pair(A, steps=3))):
-        torch.testing.assert_close(part, expected)
-    assert {kernel.label.step for kernel in compiled.kernels} >= {0, 1, 2}
-    assert {phase for kernel in compiled.kernels for phase in kernel.label.phases} >= PHASES
-    assert compiled.bytes_by_step[1] > 0
-    pieces = compiled_pieces(record(compiled.run, 1), compiled.kernels)
-    assert sum(piece.label.phases == ("residual",) and piece.product for piece in pieces) == 2 * 2

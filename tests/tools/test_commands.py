@@ -1,9 +1,9 @@
 """Every command has its study, and the studies run: small, without graphs where these would take long."""
 
 import os
+import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,19 @@ def test_a_command_starts_its_study(name):
     assert f'\nstudy {name} "$@"\n' in command.read_text()
 
 
+def test_studies_import_public_names_alone():
+    private = re.compile(
+        r"^\s*(?:from|import) +prism_compile\S*\._|^\s*from +prism_compile\S* +import +_", re.MULTILINE
+    )
+    assert private.search("from prism_compile._rules import RULES")
+    assert not [path for path in TOOLS.rglob("*.py") if private.search(path.read_text())]
+
+
+def test_the_map_names_every_command():
+    text = (TOOLS / "README.md").read_text()
+    assert [name for name in (*COMMANDS, "test") if f"| `tools/{name}" not in text] == []
+
+
 def test_no_command_is_without_a_study():
     commands = {path.name for path in TOOLS.iterdir() if path.is_file() and not path.suffix}
     assert commands == {*COMMANDS, "test"}
@@ -48,105 +61,25 @@ def test_demo(folders, capsys):
 
     main(["--quick"])
     printed = capsys.readouterr().out
-    assert "polar: momentum matrices" in printed
-    assert printed.count("linalg.eigh") == 2
+    last = printed.strip().splitlines()[-3:]
+    assert [line.split()[0] for line in last] == ["Compared", "Found", "Call"]
     assert printed in (folders / "out" / "demo.txt").read_text()
     assert has_png(folders / "out" / "demo.png")
-
-
-def test_bench(folders, capsys, monkeypatch):
-    pytest.importorskip("matplotlib", reason="the extra `demo` is not installed")
-    from studies.bench import measure
-    from studies.bench.__main__ import main
-
-    monkeypatch.setattr(measure, "compiled", lambda function, mode, **options: partial(function, **options))
-    for part in ("polar", "roots"):
-        main(["--quick", "--threads", "1", "--seconds", "0.001", "--only", part])
-    printed = capsys.readouterr().out
-    assert "peer Polar Express" in printed
-    assert "coupled Newton" in printed
-    assert has_png(folders / "out" / "bench.png")
-    assert (folders / "out" / "bench-roots.txt").exists()
-
-
-def test_bench_figures(folders, capsys, monkeypatch):
-    from studies.bench import figures
-    from studies.bench.__main__ import main
-
-    # Two conditions stand for all.
-    monkeypatch.setattr(figures, "_newton_cases", lambda quick: [("sqrtm", 48, 1e4), ("polar", 48, 1e2)])
-    main(["--quick", "--threads", "1", "--seconds", "0.001", "--only", "figures"])
-    lines = capsys.readouterr().out.splitlines()
-    named = [line for line in lines if line.startswith(("sqrtm", "polar"))]
-    assert len(named) == 2 + 2 * 4
-    assert all(" against " in lines[lines.index(line) + 1] for line in named)
-
-
-def test_gradients(folders, capsys):
-    from studies.gradients.__main__ import main
-
-    main(["--quick", "--repeats", "2"])
-    row = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["dual"])
-    # The two differ by rounding in single precision.
-    assert 0 < float(row.split()[-1]) < 1e-4
-
-
-def test_spectra(folders, capsys):
-    pytest.importorskip("matplotlib", reason="the extra `demo` is not installed")
-    from studies.spectra.__main__ import main
-
-    main(["--quick", "--only-summary", "--function", "sqrtm"])
-    assert "Means over" in capsys.readouterr().out
-    assert has_png(folders / "out" / "spectra-sqrtm.png")
-
-
-def test_tune(folders, capsys):
-    pytest.importorskip("cma", reason="the extra `tune` is not installed")
-    from studies.tune.__main__ import FILE, main
-
-    before = FILE.read_text()
-    assert main(["--quick"]) == 0
-    assert main(["--quick", "--evaluate"]) == 0
-    printed = capsys.readouterr().out
-    assert "found" in printed
-    assert "itself" in printed
-    assert FILE.read_text() == before
 
 
 def test_train(folders, capsys):
     pytest.importorskip("matplotlib", reason="the extra `demo` is not installed")
     from studies.train.__main__ import main
+    from studies.train.methods import SHAMPOO_STEPS
 
-    main(
-        [
-            "--quick",
-            "--threads",
-            "1",
-            "--width",
-            "32",
-            "--only",
-            "torch.optim.Muon 5,Muon adaptive 3,Shampoo prism",
-        ]
-    )
+    only = "torch.optim.Muon,Muon adaptive 3,Shampoo"
+    main(["--quick", "--threads", "1", "--width", "32", "--only", only])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     # Orthogonalised, and timed.
     deviation = next(float(row[-1]) for row in rows if row[:3] == ["Muon", "adaptive", "3"])
     assert 0 < deviation < 0.9
-    assert sum(row[:1] == ["prism"] for row in rows) == 6
+    assert sum(row[:1] == ["Shampoo"] for row in rows) == 1 + len(SHAMPOO_STEPS)
     assert has_png(folders / "out" / "train.png")
-
-
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
-def test_scale(folders, capsys, monkeypatch):
-    from studies.scale import __main__ as scale
-
-    # Processes run in a test of their own.
-    monkeypatch.setattr(scale, "compare", lambda worlds: worlds == [2])
-    assert scale.main(["--quick", "--detail"]) == 0
-    printed = capsys.readouterr().out
-    assert "List small" in printed
-    assert "ms per step" in printed
-    assert (folders / "out" / "scale-detail.txt").exists()
 
 
 def test_stub():

@@ -7,7 +7,7 @@ import numpy
 import pytest
 import torch
 
-from studies.common import counting, matrices, oracles, tables, timing
+from studies.common import counting, matrices, memory, oracles, tables, timing
 
 F64 = torch.float64
 
@@ -30,7 +30,6 @@ def test_oracles_are_functions_of_the_values():
     A = matrices.with_eigenvalues(values)
     # Conditions of at most 100 in float64.
     close = partial(torch.testing.assert_close, atol=1e-13, rtol=0)
-    close(oracles.eigh_sign(A), matrices.with_eigenvalues(numpy.sign(values)))
     close(oracles.svd_polar(A), matrices.with_eigenvalues(numpy.sign(values)))
     D = matrices.with_eigenvalues(values**2)
     close(oracles.eigh_power(D, -0.5), matrices.with_eigenvalues(1 / abs(values)))
@@ -72,3 +71,13 @@ def test_tables_part_groups_and_totals():
     ).splitlines() == [
         *("of   ms", "---  --", "a     1", "b     2", "---  --", "all   3"),
     ]
+
+
+def test_the_peak_is_what_is_held_at_once():
+    def run():
+        first = torch.ones(1000) + 1
+        del first
+        return torch.ones(500) + 1
+
+    # The ones and their sum are held together, with a few scalars; what is freed before is not added to it.
+    assert memory.peak_bytes(run) == pytest.approx(2 * 4 * 1000, abs=64)

@@ -8,22 +8,22 @@ from .text_model import Corpus, build_model, sample_batch, text_loss, validation
 
 
 class GradientMatrices:
-    """Muon's momentum of some weights, and Shampoo's two gradient covariances of each."""
+    """Muon's momentum of some weights, and Shampoo's covariance GᵀG of each."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], decay: float = 0.95):
         self.weights = {name: model.get_parameter(name) for name in names}
         self.decay = decay
         self.momentum = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
-        self.left = {name: weight.new_zeros(weight.shape[:1] * 2) for name, weight in self.weights.items()}
-        self.right = {name: weight.new_zeros(weight.shape[1:] * 2) for name, weight in self.weights.items()}
+        self.covariance = {
+            name: weight.new_zeros(weight.shape[1:] * 2) for name, weight in self.weights.items()
+        }
 
     def accumulate(self) -> None:
         """Take in the present gradients."""
         for name, weight in self.weights.items():
             G = weight.grad
             self.momentum[name].lerp_(G, 1 - self.decay)
-            self.left[name].addmm_(G, G.T)
-            self.right[name].addmm_(G.T, G)
+            self.covariance[name].addmm_(G.T, G)
 
 
 def train(corpus: Corpus, names: tuple[str, ...], steps: int, rate: float = 2e-3) -> GradientMatrices:

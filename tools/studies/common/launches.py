@@ -13,6 +13,7 @@ from torch._inductor.graph import GraphLowering
 import prism_compile
 
 from .matrices import gram
+from .rules import RULES
 
 # Where generated code calls a library's kernel and where one of its own, in C++ and in Triton.
 _LIBRARY = re.compile(r"\bextern_kernels\.\w+\(|\bcublas\w*\(")
@@ -75,19 +76,20 @@ def further_step(function: Callable[..., object], A: Tensor, steps: int = 5, **o
     return longer - shorter
 
 
-# A row of the table: a name, a function and its options.
-TABLE: tuple[tuple[str, Callable, dict], ...] = (
-    ('polar(rule="polar_express")', prism_compile.polar, {"rule": "polar_express"}),
-    ('polar(rule="prism")', prism_compile.polar, {"rule": "prism"}),
-    ("polar", prism_compile.polar, {}),
-    ("signm", prism_compile.signm, {}),
-    ("inv_sqrtm", prism_compile.inv_sqrtm, {}),
-    ("inv_root, p=4", prism_compile.inv_root, {"p": 4}),
-    ("inv", prism_compile.inv, {}),
+# A row of the table: a name, a function, its options, and a number of steps; "adaptive" looks at the spectrum
+# in fewer than 8.
+TABLE: tuple[tuple[str, Callable, dict, int], ...] = (
+    *((f"polar, {rule}", prism_compile.polar, {"rule": rule}, 5) for rule in RULES[:4]),
+    *((f"polar, {rule}", prism_compile.polar, {"rule": rule}, 10) for rule in RULES[:2]),
+    ("signm", prism_compile.signm, {}, 10),
+    ("inv_sqrtm", prism_compile.inv_sqrtm, {}, 10),
+    ("inv_root, p=4", prism_compile.inv_root, {"p": 4}, 5),
+    ("inv_root, p=4", prism_compile.inv_root, {"p": 4}, 10),
+    ("inv", prism_compile.inv, {}, 10),
 )
 
 
-def launches_table(device: torch.device, n: int = 48) -> list[tuple[str, Launches]]:
-    """What a further step launches, a row for each function of `TABLE`."""
+def launches_table(device: torch.device, n: int = 48) -> list[tuple[str, int, Launches]]:
+    """What a step after so many launches, a row for each function of `TABLE`."""
     A = gram((n, n), 1.0).to(device)
-    return [(name, further_step(function, A, **options)) for name, function, options in TABLE]
+    return [(name, steps, further_step(call, A, steps, **own)) for name, call, own, steps in TABLE]

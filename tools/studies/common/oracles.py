@@ -48,21 +48,17 @@ def eigh_sqrt_pair(A: Tensor) -> tuple[Tensor, Tensor]:
     return (Q * root) @ Q.mT, (Q / root) @ Q.mT
 
 
-def eigh_sign(A: Tensor) -> Tensor:
-    """The sign of symmetric matrices."""
-    values, Q = _eigh(A, 0.0)
-    return (Q * values.sign().unsqueeze(-2)) @ Q.mT
-
-
 def deviations(values: Tensor) -> Tensor:
     """rms(1 - σ) over the last dimension, float64."""
     return (1 - values).double().square().mean(-1).sqrt()
 
 
 def orthogonality_error(*results: Tensor) -> float:
-    """rms(1 - σ) over all singular values σ of some results `[..., m, n]`."""
-    values = [torch.linalg.svdvals(result.cpu().double()).flatten() for result in results]
-    return deviations(torch.cat(values)).item()
+    """rms(1-σ) over all singular values σ of some results `[..., m, n]`; ∞ where one is not finite."""
+    results = tuple(result.cpu().double() for result in results)
+    if not all(result.isfinite().all() for result in results):
+        return float("inf")
+    return deviations(torch.cat([torch.linalg.svdvals(result).flatten() for result in results])).item()
 
 
 def relative_errors(result: Tensor, exact: Tensor) -> Tensor:

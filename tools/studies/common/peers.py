@@ -1,21 +1,38 @@
 """What would be used instead of the library, each in its usual, efficient form."""
 
-import importlib.util
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.optim._muon import _zeropower_via_newtonschulz
 
-from prism_compile._rules import RULES
-
 Quintics = tuple[tuple[float, float, float], ...]
 
-# Coefficients and the factor on the Frobenius norm that their source divides by. The library's tables are the
-# published ones; what the peers do with them is written here.
+
+def _for_enlarged(rows: Quintics, factor: float) -> Quintics:
+    """Rows for arguments larger by a factor."""
+    return tuple((a / factor, b / factor**3, c / factor**5) for a, b, c in rows)
+
+
+_POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.9089021159629494, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+)
+# As their authors publish and use them, not as the library has them: coefficients, the last row for
+# all further steps, and the factor on the Frobenius norm that is divided by.
 TABLES: dict[str, tuple[Quintics, float]] = {
-    name: (RULES[rule].table, RULES[rule].margin())
-    for name, rule in (("Polar Express", "polar_express"), ("Jordan", "jordan"), ("You", "you"))
+    "Polar Express": ((*_for_enlarged(_POLAR_EXPRESS, 1.01), (1.875, -1.25, 0.375)), 1.01),
+    "Jordan": (((3.4445, -4.7750, 2.0315),), 1.0),
+    "You": (
+        (
+            *((4.0848, -6.8946, 2.9270), (3.9505, -6.3029, 2.6377), (3.7418, -5.5913, 2.3037)),
+            *((2.8769, -3.1427, 1.2046), (2.8366, -3.0525, 1.2012)),
+        ),
+        1.0,
+    ),
 }
 _NORM_FLOOR = 1e-7
 
@@ -72,18 +89,6 @@ def torch_muon(G: Tensor, steps: int = 5) -> Tensor:
     """`torch.optim.Muon`'s own: 2-D, in bfloat16. It overwrites a bfloat16 argument, hence the copy."""
     A = G.clone() if G.dtype == torch.bfloat16 else G
     return _zeropower_via_newtonschulz(A, TABLES["Jordan"][0][0], steps, _NORM_FLOOR)
-
-
-def installed_gram_newton_schulz() -> Callable[[Tensor], Tensor] | None:
-    """The gram-newton-schulz package with its recommended restart, where it is installed."""
-    if importlib.util.find_spec("gram_newton_schulz") is None:
-        return None
-    import gram_newton_schulz
-
-    return gram_newton_schulz.GramNewtonSchulz(
-        ns_coefficients=gram_newton_schulz.POLAR_EXPRESS_COEFFICIENTS,
-        gram_newton_schulz_reset_iterations=[2],
-    )
 
 
 def coupled_newton(A: Tensor, p: int, tolerance: float = 1e-6, most: int = 100) -> tuple[Tensor, int]:

@@ -33,49 +33,35 @@ class _Copy(io.StringIO):
     def __init__(self, stream: io.TextIOBase):
         super().__init__()
         self.stream = stream
+        self.flush = stream.flush
 
     def write(self, text: str) -> int:
         self.stream.write(text)
         return super().write(text)
 
-    def flush(self) -> None:
-        self.stream.flush()
-
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     """`--results PART`."""
-    words = (
-        "keep what is printed as results-PART.txt beside the study (a run by default options: results.txt)"
-    )
+    words = "keep what is printed as results-PART.txt beside the study (by default options: results.txt)"
     parser.add_argument("--results", metavar="PART", help=words)
 
 
-def processor() -> str:
-    """Its name, where the system tells."""
+def machine() -> str:
+    """The processor, its cores and torch's threads; the CUDA device where one is in use."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def machine() -> str:
-    """The processor, its cores and torch's threads; the CUDA device where one is in use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = torch.get_num_threads()
-    words = [processor(), f"{cores} core{'s' * (cores != 1)}", f"{threads} thread{'s' * (threads != 1)}"]
-    if torch.cuda.is_initialized():
-        words.append(torch.cuda.get_device_name())
-    return ", ".join(words)
+    words = [*names[:1]] or [platform.processor() or platform.machine()]
+    words += [f"{cores} core{'s' * (cores != 1)}", f"{threads} thread{'s' * (threads != 1)}"]
+    return ", ".join([*words, torch.cuda.get_device_name()] if torch.cuda.is_initialized() else words)
 
 
 def results_path(
-    study: str,
-    parser: argparse.ArgumentParser,
-    words: Sequence[str],
-    part: str = "",
-    free: Sequence[str] = (),
+    study: str, parser: argparse.ArgumentParser, words: Sequence[str], part: str, free: Sequence[str]
 ) -> Path:
     """Where a run by these words keeps what it prints; `free`: options that do not make it another run."""
     given = vars(parser.parse_args(list(words)))
@@ -104,10 +90,9 @@ def recorded(
     path, began = results_path(study, parser, words, part, free), perf_counter()
     with redirect_stdout(_Copy(sys.stdout)) as copy:
         yield
-    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
     took = f"{perf_counter() - began:.0f} s"
-    command = shlex.join([f"tools/{study}", *words])
-    header = f"{command}\n{date.today()}, {versions}, {took}\n{machine()}\n"
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    header = f"{shlex.join([f'tools/{study}', *words])}\n{date.today()}, {versions}, {took}\n{machine()}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{header}\n{copy.getvalue().strip()}\n")
     note(f"wrote {relpath(path)}, {took} in all")

@@ -47,7 +47,7 @@ def sample_batch(ids: Tensor, seed: int, batch_size: int = 32, context: int = 64
     """Inputs and targets `[batch_size, context]` from random places of a text."""
     generator = torch.Generator().manual_seed(seed)
     starts = torch.randint(len(ids) - context, (batch_size, 1), generator=generator)
-    windows = ids[starts + torch.arange(context + 1)]
+    windows = ids[(starts + torch.arange(context + 1)).to(ids.device)]
     return windows[:, :-1], windows[:, 1:]
 
 
@@ -117,7 +117,8 @@ def build_model(corpus: Corpus, seed: int = 0, width: int = 128) -> CharTransfor
     """A model for the corpus's alphabet; equal seeds give equal weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CharTransformer(ModelShape(len(corpus.alphabet), width=width, hidden=4 * width))
+        shape = ModelShape(len(corpus.alphabet), width=width, hidden=4 * width)
+        return CharTransformer(shape).to(corpus.training.device)
 
 
 def text_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

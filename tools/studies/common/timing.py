@@ -18,19 +18,15 @@ _LEAST_ROUNDS, _MOST_ROUNDS = 3, 300
 
 @dataclass(frozen=True)
 class Spread:
-    """Order statistics of a sample."""
+    """A sample's median and quartiles."""
 
-    low: float
     lower: float
     median: float
     upper: float
-    high: float
 
     @classmethod
     def of(cls, sample: list[float]) -> "Spread":
-        """The extremes, quartiles and median."""
-        lower, _, upper = quantiles(sample, n=4, method="inclusive")
-        return cls(min(sample), lower, median(sample), upper, max(sample))
+        return cls(*quantiles(sample, n=4, method="inclusive"))
 
     def __format__(self, spec: str) -> str:
         return f"{self.median:{spec}} ({self.lower:{spec}}-{self.upper:{spec}})"
@@ -44,10 +40,10 @@ class Budget:
     rounds: int = 5
     patience: float = 15.0
 
-    @classmethod
-    def of_rounds(cls, rounds: int) -> "Budget":
-        """So many, however long they take."""
-        return cls(0.0, rounds, inf)
+
+def of_rounds(rounds: int) -> Budget:
+    """So many, however long they take."""
+    return Budget(0.0, rounds, inf)
 
 
 def now() -> float:
@@ -106,5 +102,5 @@ def ratio(times: dict, numerator: object, denominator: object) -> Spread:
 
 def median_ms(runs: dict, rounds: int, clock: Clock | None = None) -> dict[object, float]:
     """Median milliseconds of each of some runs, taken in turns."""
-    times = time_in_turns(runs, clock or Clock(), Budget.of_rounds(rounds))
+    times = time_in_turns(runs, clock or Clock(), of_rounds(rounds))
     return {name: 1e3 * median(taken) for name, taken in times.items()}

@@ -1,11 +1,9 @@
 """Profile one function, eager and compiled: where its time goes by phase, and what a step consists of."""
 
 import argparse
-import json
 import sys
 from functools import partial
 from os.path import relpath
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,56 +11,37 @@ from torch import Tensor
 import prism_compile
 
 from ..common import results
-from ..common.compiling import quiet_torch
+from ..common.compiling import compiled, quiet_torch
+from ..common.counting import Operators, matrix_products
+from ..common.launches import further_step
 from ..common.matrices import gaussian, gram
 from ..common.progress import note
 from ..common.results import add_option, recorded
 from ..common.tables import shape_of
-from ..common.timing import median_ms
-from .count import work_of, work_per_step
-from .tables import describe_compiled_step, describe_step, phase_table
-from .trace import compile_labelled, compiled_pieces, eager_pieces, record
+from ..common.timing import Clock, median_ms
+from .phases import by_kernel, by_phase, device_events, record, share_table
 
-_FUNCTIONS = ("polar", "polar_factors", "signm", "sqrtm", "inv_sqrtm", "sqrtm_pair", "inv_root", "inv")
+_FUNCTIONS = [
+    name for name in prism_compile.__all__ if name.islower() and name not in ("keep_ops", "steps_for")
+]
 _DTYPES = ("float64", "float32", "bfloat16", "float16")
 _ROUNDS = 15
+_OPTIONS = {"p": int, "eps": float, "steps": int, "degree": int, "rule": str, "scaling": str}
 
 
-def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
-    """And the names of those arguments that are options of the function."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("function", choices=_FUNCTIONS)
-    parser.add_argument("--quick", action="store_true", help="32x32, one profiled run")
+    parser.add_argument("--quick", action="store_true", help="32x32")
     parser.add_argument("--shape", type=int, nargs="+", default=[512, 512], help="default: 512 512")
     parser.add_argument("--dtype", choices=_DTYPES, default="float32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, help="torch's threads, all by default")
-    parser.add_argument("--repeats", type=int, default=5, help="profiled runs; the median one is shown")
-    parser.add_argument(
-        "--trace", type=Path, default=results.OUT / "profile.json", help="default: out/profile.json"
-    )
     add_option(parser)
     options = parser.add_argument_group("options of the function")
-    actions = [
+    for name, kind in _OPTIONS.items():
         options.add_argument(f"--{name}", type=kind)
-        for name, kind in (
-            *(("p", int), ("eps", float), ("steps", int), ("degree", int), ("rule", str)),
-            *(("scaling", str), ("sketch_size", int), ("seed", int)),
-        )
-    ]
-    actions.append(options.add_argument("--history", action="store_true", default=None))
-    return parser, [action.dest for action in actions]
-
-
-def _parse(words: list[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace, dict]:
-    """The parser, the arguments, and the function's options; what is not given keeps its default."""
-    parser, names = _parser()
-    arguments = parser.parse_args(words)
-    if len(arguments.shape) < 2:
-        parser.error("--shape needs at least two numbers")
-    if arguments.quick:
-        arguments.shape, arguments.repeats = [32, 32], 1
-    given = {name: getattr(arguments, name) for name in names}
-    return parser, arguments, {name: value for name, value in given.items() if value is not None}
+    return parser
 
 
 def make_input(function: str, shape: list[int], dtype: torch.dtype) -> Tensor:
@@ -71,45 +50,69 @@ def make_input(function: str, shape: list[int], dtype: torch.dtype) -> Tensor:
     return A.to(dtype)
 
 
-def write_trace(trace: dict, path: Path, kind: str) -> None:
-    """Write it beside `path`, named after its kind."""
-    path = path.with_name(f"{path.stem}-{kind}{path.suffix or '.json'}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(trace))
-    note(f"wrote {relpath(path)}")
+def _step_on_device(function, A: Tensor, steps: int, options: dict) -> str:
+    """The device's operations of a further step: counted by the profiler, on a CPU read off the code."""
+    if A.device.type == "cpu":
+        step = further_step(function, A, steps, **options)
+        return f"{step.library} calls of libraries + {step.own} generated kernels"
+    longer, shorter = (
+        len(device_events(record(partial(compiled(function, steps=n, **options), A), A.device)))
+        for n in (steps + 1, steps)
+    )
+    return f"{longer - shorter} operations of the device"
+
+
+def _eager_step(function, A: Tensor, steps: int, options: dict) -> str:
+    """What one step more of an eager call multiplies, and runs."""
+    counts = []
+    for each in (steps + 1, steps):
+        call = partial(function, A, steps=each, **options)
+        with Operators() as operators:
+            call()
+        counts.append((matrix_products(call, A.shape), operators.count))
+    products, operators = (longer - shorter for longer, shorter in zip(*counts))
+    return f"{products:.2f}·2n³ flops in products, {operators} operators"
 
 
 def _print_profiles(arguments: argparse.Namespace, options: dict) -> None:
-    """The phases of an eager and of a compiled run, and a step of each."""
-    function = getattr(prism_compile, arguments.function)
-    A = make_input(arguments.function, arguments.shape, getattr(torch, arguments.dtype))
-    run = partial(function, A, **options)
+    """The phases of an eager run, the kernels of a compiled one, and a step of each."""
+    function, device = getattr(prism_compile, arguments.function), torch.device(arguments.device)
+    A = make_input(arguments.function, arguments.shape, getattr(torch, arguments.dtype)).to(device)
     given = "".join(f", {name}={value}" for name, value in options.items())
     print(f"{arguments.function} {shape_of(arguments.shape)} {arguments.dtype}{given}\n")
 
-    compiled = compile_labelled(function, A, **options)
-    times = median_ms({"eager": run, "compiled": compiled.run}, _ROUNDS)
-    for kind, call in (("eager", run), ("compiled", compiled.run)):
-        trace = record(call, arguments.repeats)
-        pieces = eager_pieces(trace) if kind == "eager" else compiled_pieces(trace, compiled.kernels)
-        print(phase_table(f"{kind}: {times[kind]:.2f} ms without the profiler", pieces), end="\n\n")
-        write_trace(trace, arguments.trace, kind)
+    runs = {"eager": partial(function, A, **options), "compiled": partial(compiled(function, **options), A)}
+    # The C++ kernels of the graph, which is compiled in the first call, have their names in the profile.
+    with torch._inductor.config.patch({"cpp.enable_kernel_profile": True}):
+        times = median_ms(runs, _ROUNDS, Clock(device))
+    for (kind, call), shares in zip(runs.items(), (by_phase, by_kernel)):
+        path = results.OUT / f"profile-{kind}.json"
+        events = record(call, device, path)
+        title = f"{kind}: {times[kind]:.2f} ms without the profiler"
+        print(share_table(title, shares(events, device.type == "cuda")), end="\n\n")
+        note(f"wrote {relpath(path)}")
 
-    n, steps = min(arguments.shape[-2:]), options.get("steps", 10)
-    step = work_per_step(lambda steps: function(A, **{**options, "steps": steps}), steps, n)
-    print(f"a step, n = {n}\n{describe_step(step, work_of(run, n), n, A[..., 0, 0].numel())}")
-    print(describe_compiled_step(compiled))
+    own = {name: value for name, value in options.items() if name != "steps"}
+    steps = max(options.get("steps", 10), 2)
+    print(f"a further step\neager     {_eager_step(function, A, steps, own)}")
+    print(f"compiled  {_step_on_device(function, A, steps, own)}")
+    print(f"the run   {matrix_products(runs['eager'], A.shape):.2f}·2n³ flops in products")
 
 
 def main(words: list[str] | None = None) -> None:
     """Run, print and write."""
-    parser, arguments, options = _parse(words)
+    parser = _parser()
+    arguments = parser.parse_args(words)
+    if len(arguments.shape) < 2:
+        parser.error("--shape needs at least two numbers")
+    if arguments.quick:
+        arguments.shape = [32, 32]
+    given = {name: getattr(arguments, name) for name in _OPTIONS}
     quiet_torch()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    free = ("function", "threads", "trace")
-    with recorded("profile", parser, words, part=arguments.function, free=free):
-        _print_profiles(arguments, options)
+    with recorded("profile", parser, words, part=arguments.function, free=("function", "threads")):
+        _print_profiles(arguments, {name: value for name, value in given.items() if value is not None})
 
 
 if __name__ == "__main__":

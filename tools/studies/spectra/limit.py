@@ -1,17 +1,16 @@
 """The limit of the rules: the least error that any K odd quintics reach on a spectrum known exactly."""
 
-import numpy
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
-from prism_compile._interface.options import Options
-from prism_compile._iteration.basis import Polynomial
-from prism_compile._iteration.loop import iterate
-from prism_compile._planning import SpectrumForm
-from prism_compile._rules import RULES
+from prism_compile import polar
 
 from ..common.cans import cans_quintics
-from .measure import rule_names
+from ..common.rules import RULES
+from ..common.tables import format_table
+from .measure import batches, measure, methods
 
 # Final deviations of the minimax compositions among the starts: the smaller, the shorter the spectrum.
 _DEVIATIONS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -22,37 +21,34 @@ _ITERATIONS, _LAST_ITERATIONS = 200, 1000
 FLOOR, _ENOUGH = 1e-4, 1e-8
 # A damping with which a move no longer changes anything.
 _STUCK = 1e12
-
-
-class _Recorded(SpectrumForm):
-    """The iteration on the squares of singular values; keeps x and the values of g of each step."""
-
-    def __init__(self) -> None:
-        super().__init__(2, squared=True)
-        self.taken: list[tuple[Tensor, Tensor]] = []
-
-    def update(self, state: Tensor, polynomial: Polynomial, last: bool) -> Tensor:
-        self.taken.append((state.flatten(), polynomial.matrix().flatten()))
-        return super().update(state, polynomial, last)
+# Rows of the table; the first three are those that the ratios are given of.
+RATIOS = ("Gaussian 1:1", "log-spaced to 1e-3", "rank n/3, noise 0.03")
+ROWS = (
+    *RATIOS,
+    *("log-spaced to 1e-4", "Student-t 1.5", "Gaussian 4:1", "1 × 100 on Gaussian", "half at 0.1"),
+    "power law 1",
+)
+LIMIT_NOTES = f"""\
+limit        least found of any K odd quintics by a search from many starts, the singular values known
+< {FLOOR:g}     what is found below it depends on how long the search is
+PE Schatten  polar_express with its margin of 1.01 on the Schatten norm instead of the Frobenius norm"""
 
 
 def chosen_quintics(values: Tensor, rule: str, steps: int, scaling: str | None = None) -> Tensor:
-    """The quintics `[steps, 3]` that a rule chooses on known singular values `[n]`, float64, the largest 1.
+    """The quintics `[steps, 3]` that a rule takes on singular values `[n]`, float64, the largest 1.
 
-    The rule runs on the squares x in float64, its moments exact; a + b σ² + c σ⁴ = g(1 - x) is then
-    solved at the values σ of each step. The scale of the first is in its coefficients.
+    The history has g(R) of each step; R = I - x² makes a + b x² + c x⁴ of it. What the first step scales by
+    is found from its residual, whose mean square is a quadratic in the scale's square, and put into it.
     """
-    found = RULES[rule]
-    options = Options(2, steps, 2, found, scaling or found.scaling, 1, 0, "unrolled", False, "direct")
-    form = _Recorded()
-    iterate(form, values.square()[None, None], options)
-    quintics, reached = [], values
-    for step, (x, g) in enumerate(form.taken):
-        ratio = g * x.max().sqrt() if step == 0 else g
-        powers = torch.stack([reached**power for power in (0, 2, 4)], dim=1)
-        quintics.append(numpy.linalg.lstsq(powers.numpy(), ratio.numpy(), rcond=None)[0])
-        reached = reached * ratio
-    return torch.from_numpy(numpy.stack(quintics))
+    _, history = polar(values.diag(), steps=steps, rule=rule, scaling=scaling, history=True, form="direct")
+    g0, g1, g2 = history.coefficients.unbind(-1)
+    quintics = torch.stack([g0 + g1 + g2, -g1 - 2 * g2, g2], dim=1)
+    x = values.square()
+    middle, spread = x.mean() / x.square().mean(), (1 - history.residual[0] ** 2) / x.square().mean()
+    # Scaled values are at most one: of both roots it is the smaller.
+    square = middle - (middle * middle - spread).clamp(min=0).sqrt()
+    quintics[0] *= square ** torch.tensor([0.5, 1.5, 2.5], dtype=values.dtype)
+    return quintics
 
 
 def composed(coefficients: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +98,7 @@ def _search(coefficients: Tensor, values: Tensor, iterations: int) -> tuple[Tens
 
 def _starts(values: Tensor, steps: int) -> Tensor:
     """Coefficients `[s, 3K]` of the rules and of minimax compositions."""
-    pairs = [*((rule, None) for rule in rule_names()), ("polar_express", "schatten")]
+    pairs = [*((rule, None) for rule in RULES), ("polar_express", "schatten")]
     plans = [chosen_quintics(values, rule, steps, scaling) for rule, scaling in pairs]
     plans += [values.new_tensor(cans_quintics(steps, delta, 1.0)[0]) for delta in _DEVIATIONS]
     return torch.stack(plans).flatten(1)
@@ -144,3 +140,32 @@ def limit(values: Tensor, steps: int, copies: int = 6, rounds: int = 4) -> float
     else:
         loss = _search(coefficients, values, _LAST_ITERATIONS)[1]
     return (loss.min() / len(values)).sqrt().item()
+
+
+def limits(steps: int, n: int, seeds: Iterable[int], dtype: torch.dtype) -> dict[str, float]:
+    """The limit on each spectrum of the table; over the seeds the root mean square."""
+    found: dict[str, list[float]] = {name: [] for name in ROWS}
+    for seed in seeds:
+        for batch in batches(n, seed, dtype, 0):
+            for name in found.keys() & batch.keys():
+                found[name].append(limit(torch.linalg.svdvals(batch[name].double()), steps))
+    return {name: (sum(x * x for x in each) / len(each)) ** 0.5 for name, each in found.items()}
+
+
+def _ratio(error: float, least: float) -> str:
+    return f"{error / least:.2f}" if least >= FLOOR else f"> {error / FLOOR:.0f}"
+
+
+def limit_table(steps: int, n: int, seeds: Iterable[int], dtype: torch.dtype) -> str:
+    """The limit beside the rules' errors, and the rule "adaptive" over the limit on three spectra."""
+    columns = [rule for rule in RULES if rule not in ("taylor", "jordan", "you")] + ["PE Schatten"]
+    least, runs = limits(steps, n, seeds, dtype), methods()
+    settings = {"steps": [steps], "n": n, "seeds": seeds, "dtype": dtype, "training_steps": 0}
+    errors = {method: measure(runs[method], **settings)[steps] for method in columns}
+    rows = []
+    for name, value in least.items():
+        shown = f"{value:#.3g}" if value >= FLOOR else f"< {FLOOR:g}"
+        rows.append((name, shown, *(f"{errors[method][name].error:#.3g}" for method in columns)))
+    table = format_table(("spectrum", "limit", *columns), rows, f"K = {steps} steps")
+    ratios = ", ".join(f"{name} {_ratio(errors['adaptive'][name].error, least[name])}" for name in RATIOS)
+    return f"{table}\n\nadaptive / limit: {ratios}"

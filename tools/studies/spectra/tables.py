@@ -1,9 +1,9 @@
 """The errors as text: by spectrum, on the mean, and where a rule misses what the best of others reaches."""
 
-from math import exp, log
+from statistics import fmean, geometric_mean
 
 from ..common.tables import format_table
-from .plot import Results
+from .measure import Results
 
 _REFERENCE = "polar_express"
 # A rule should nowhere be worse than the best of these by more than a factor and an offset.
@@ -18,37 +18,19 @@ CANS         quintics for K steps with a final deviation δ of 0.3, or of 0.01, 
 miss         error > {_FACTOR} · least of ({", ".join(BASELINES)}) + {_OFFSET}"""
 
 
-def marked(errors: list[float]) -> list[str]:
+def _marked(errors: list[float]) -> list[str]:
     """Three digits each, the least with a star."""
     return [f"{error:#.3g}" + ("*" if error == min(errors) else " ") for error in errors]
 
 
-def mean_errors(results: Results, steps: int) -> list[float]:
-    """Of each method, over the spectra."""
-    return [_mean(figure.error for figure in by_steps[steps].values()) for by_steps in results.values()]
-
-
-def mean_ratios(results: Results, steps: int) -> list[float]:
-    """Of each method, the geometric mean of its error over Polar Express', both raised to the offset."""
-    reference = results[_REFERENCE][steps]
-    return [
-        exp(
-            _mean(
-                log(max(figure.error, _OFFSET) / max(reference[name].error, _OFFSET))
-                for name, figure in by_steps[steps].items()
-            )
-        )
-        for by_steps in results.values()
+def _means(results: Results, steps: int) -> tuple[list[str], list[str]]:
+    """Of each method over the spectra: of the errors, and of their ratios to Polar Express'."""
+    errors = {method: [figure.error for figure in own[steps].values()] for method, own in results.items()}
+    ratios = [
+        geometric_mean(max(a, _OFFSET) / max(b, _OFFSET) for a, b in zip(own, errors[_REFERENCE]))
+        for own in errors.values()
     ]
-
-
-def _mean(values) -> float:
-    values = list(values)
-    return sum(values) / len(values)
-
-
-def _plain(values: list[float]) -> list[str]:
-    return [f"{value:#.3g} " for value in values]
+    return _marked([fmean(own) for own in errors.values()]), _marked(ratios)
 
 
 def steps_table(results: Results, families: dict[str, list[str]], steps: int, rows_too: bool) -> str:
@@ -57,11 +39,11 @@ def steps_table(results: Results, families: dict[str, list[str]], steps: int, ro
     for family, names in families.items() if rows_too else ():
         for i, name in enumerate(names):
             errors = [by_steps[steps][name].error for by_steps in results.values()]
-            rows.append(("" if i else family, name, *marked(errors)))
-    rows.append(("all", "mean", *marked(mean_errors(results, steps))))
-    rows.append(("", "mean ratio", *marked(mean_ratios(results, steps))))
+            rows.append(("" if i else family, name, *_marked(errors)))
+    means, ratios = _means(results, steps)
     largest = [max(f.largest for f in by_steps[steps].values()) for by_steps in results.values()]
-    rows.append(("", "largest σ", *_plain(largest)))
+    rows += [("all", "mean", *means), ("", "mean ratio", *ratios)]
+    rows.append(("", "largest σ", *(f"{value:#.3g} " for value in largest)))
     header = ("family", "spectrum", *(f"{method} " for method in results))
     return format_table(header, rows, f"K = {steps} steps", left=(0, 1))
 
@@ -83,7 +65,7 @@ def summary_table(results: Results, rule: str, missed: dict[int, list[str]]) -> 
     """The means by number of steps."""
     rows = []
     for steps, lines in missed.items():
-        rows.append((f"K = {steps}", "mean", *marked(mean_errors(results, steps)), str(len(lines))))
-        rows.append(("", "mean ratio", *marked(mean_ratios(results, steps)), ""))
+        means, ratios = _means(results, steps)
+        rows += [(f"K = {steps}", "mean", *means, str(len(lines))), ("", "mean ratio", *ratios, "")]
     header = ("steps", "", *(f"{method} " for method in results), f"misses of {rule}")
     return format_table(header, rows, f"Means over {len(results[rule][steps])} spectra", left=(0, 1))

@@ -1,108 +1,99 @@
-"""The optimizers that are compared, each with a stopwatch on its solver.
+"""The optimizers that are compared, and the solver of each by itself.
 
 All train the same matrices; embeddings, norms and the head are AdamW's at a fixed rate in every run.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from unittest.mock import patch
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from prism_compile.optim import Muon, Shampoo
+from prism_compile import inv_root
+from prism_compile.optim import Muon, Orthogonaliser, Shampoo
 
-from ..common.timing import now
+from ..common.compiling import compiled
+from ..common.oracles import eigh_power
+from ..common.peers import torch_muon
+from ..common.rules import RULES
 
 FREQUENCY, P, EPS = 10, 4, 1e-4
-PEER = "torch.optim.Muon 5"
-MUON_RULES, MUON_STEPS = ("jordan", "polar_express", "prism", "adaptive"), (3, 4, 5)
+PEERS = {"muon": "torch.optim.Muon 5", "shampoo": "Shampoo eigh"}
+MUON_RULES = tuple(rule for rule in RULES if rule not in ("taylor", "you"))
+MUON_STEPS, SHAMPOO_STEPS = (3, 4, 5), (3, 4, 5, 6, 7)
 
-
-def _alone(result: Tensor) -> list[Tensor]:
-    return [result]
-
-
-@dataclass
-class Stopwatch:
-    """Seconds spent in a solver, and what it last returned."""
-
-    seconds: float = 0.0
-    results: list[Tensor] = field(default_factory=list)
-
-    def around(self, solve: Callable, collect: Callable) -> Callable:
-        """`solve`, timed; `collect` makes a list of tensors of its result."""
-
-        def timed(*arguments, **options):
-            began = now()
-            result = solve(*arguments, **options)
-            collected = collect(result)
-            self.seconds += now() - began
-            self.results += collected
-            # A generator is spent once collected.
-            return result if isinstance(result, Tensor) else iter(collected)
-
-        return timed
+# Solves the matrices that an optimizer would, all at once.
+Solve = Callable[[list[Tensor]], list[Tensor]]
 
 
 @dataclass(frozen=True)
 class Method:
-    """An optimizer of the matrices: `build(params, lr)`, the middle of its grid of rates, and its kind."""
+    """An optimizer of the matrices, and the middle of its grid of rates.
+
+    build: from named parameters, or groups of them, and the rate. solver: makes its solver, as a graph where
+    asked; None where it has none. kind: "muon", "shampoo" or "adamw".
+    """
 
     name: str
-    build: Callable[[list[Tensor], float], Optimizer]
+    build: Callable[[list, float], Optimizer]
     rate: float
     kind: str
-    solvers: dict[str, Callable] = field(default_factory=dict, compare=False, repr=False)
-
-    def watched(self, optimizer: Optimizer, watch: Stopwatch) -> AbstractContextManager:
-        """Time the solver of an optimizer of this method within the context."""
-        for kind, holder, name, collect in (
-            (Muon, lambda: optimizer, "_polar", list),
-            (Shampoo, lambda: optimizer, "_inverse_roots", _alone),
-        ):
-            if isinstance(optimizer, kind):
-                # Later runs take the first one's solver, whose graphs need not be compiled again.
-                solve = self.solvers.setdefault(name, getattr(holder(), name))
-                return patch.object(holder(), name, watch.around(solve, collect))
-        if isinstance(optimizer, torch.optim.Muon):
-            solve = torch.optim._muon._zeropower_via_newtonschulz
-            return patch("torch.optim._muon._zeropower_via_newtonschulz", watch.around(solve, _alone))
-        return nullcontext()
+    solver: Callable[[bool], Solve] | None = None
 
 
-def _muon(rule: str, steps: int, compile: bool) -> Method:
-    def build(params: list[Tensor], lr: float) -> Optimizer:
-        return Muon(params, lr=lr, weight_decay=0.0, rule=rule, ns_steps=steps, compile=compile)
-
-    return Method(f"Muon {rule} {steps}", build, 0.02, "muon")
+def _torch_solver(compile: bool) -> Solve:
+    return lambda matrices: [torch_muon(matrix.bfloat16()) for matrix in matrices]
 
 
-def shampoo(solver: str, compile: bool, steps: int | None = None) -> Method:
-    """Shampoo with roots by a solver, of so many steps or its default."""
+def _muon(rule: str, steps: int) -> Method:
+    def build(params: list, lr: float) -> Optimizer:
+        return Muon(params, lr=lr, weight_decay=0.0, rule=rule, ns_steps=steps, compile=False)
 
-    def build(params: list[Tensor], lr: float) -> Optimizer:
-        roots = {"p": P, "eps": EPS, "solver": solver, "steps": steps}
-        options = {"precondition_frequency": FREQUENCY, "compile": compile, **roots}
+    def solver(compile: bool) -> Solve:
+        return Orthogonaliser(steps=steps, rule=rule, dtype=torch.bfloat16, compile=compile)
+
+    return Method(f"Muon {rule} {steps}", build, 0.02, "muon", solver)
+
+
+def _by_size(root: Callable[[Tensor], Tensor], factors: list[Tensor]) -> list[Tensor]:
+    """The roots of factors of each size in one batch, as Shampoo takes them."""
+    places: dict[int, list[int]] = {}
+    for place, factor in enumerate(factors):
+        places.setdefault(len(factor), []).append(place)
+    found = list(factors)
+    for same in places.values():
+        for place, result in zip(same, root(torch.stack([factors[i] for i in same]))):
+            found[place] = result
+    return found
+
+
+def _shampoo(steps: int | None) -> Method:
+    """With roots of so many steps, or by eigh."""
+    own = {"solver": "eigh"} if steps is None else {"steps": steps}
+
+    def build(params: list, lr: float) -> Optimizer:
+        options = {"precondition_frequency": FREQUENCY, "p": P, "eps": EPS, "compile": False, **own}
         return Shampoo(params, lr=lr, betas=(0.9, 0.99), **options)
 
-    return Method(f"Shampoo {solver}", build, 2e-3, "shampoo")
+    def solver(compile: bool) -> Solve:
+        root = partial(eigh_power, exponent=-1 / P, eps=EPS)
+        if steps is not None:
+            options = {"p": P, "eps": EPS, "steps": steps}
+            root = compiled(inv_root, **options) if compile else partial(inv_root, **options)
+        return partial(_by_size, root)
+
+    return Method(f"Shampoo {steps or 'eigh'}", build, 2e-3, "shampoo", solver)
 
 
-def methods(compile: bool) -> list[Method]:
-    """The peers first."""
+def methods() -> list[Method]:
+    """AdamW, then each kind with its peer first."""
+    adamw = partial(torch.optim.AdamW, weight_decay=0.0)
+    muon = partial(torch.optim.Muon, weight_decay=0.0)
     return [
-        Method("AdamW", lambda params, lr: torch.optim.AdamW(params, lr=lr, weight_decay=0.0), 2e-3, "adamw"),
-        Method(
-            PEER,
-            lambda params, lr: torch.optim.Muon(params, lr=lr, weight_decay=0.0),
-            0.02,
-            "muon",
-        ),
-        _muon("you", 5, compile),
-        *(_muon(rule, steps, compile) for rule in MUON_RULES for steps in MUON_STEPS),
-        shampoo("eigh", False),
-        shampoo("prism", compile),
+        Method("AdamW", lambda params, lr: adamw(params, lr=lr), 2e-3, "adamw"),
+        Method(PEERS["muon"], lambda params, lr: muon(params, lr=lr), 0.02, "muon", _torch_solver),
+        *(_muon(rule, steps) for rule in MUON_RULES for steps in MUON_STEPS),
+        *(_shampoo(steps) for steps in (None, *SHAMPOO_STEPS)),
     ]

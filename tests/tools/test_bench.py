@@ -1,10 +1,17 @@
 """The benchmark's own parts: the peers compute what they should, and the floor is all of the products."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import prism_compile as pc
+from studies.bench import core, costs
+from studies.bench.__main__ import PARTS, main
+from studies.bench.core import product_floor, recorded_products
+from studies.common import peers
+from studies.common.timing import Clock, Spread, of_rounds, ratio, time_in_turns
 
 
 def flops(run) -> int:
@@ -27,8 +34,6 @@ def by_singular_values(A, quintics, margin, steps):
 @pytest.mark.parametrize("shape", [(48, 48), (96, 32), (3, 32, 96)])
 @pytest.mark.parametrize(("table", "steps"), [("Polar Express", 8), ("Jordan", 5), ("You", 5)])
 def test_peers_apply_their_polynomials(shape, table, steps):
-    from studies.common import peers
-
     A = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     exact = by_singular_values(A, *peers.TABLES[table], steps)
     for method in (peers.newton_schulz, peers.gram_newton_schulz):
@@ -36,8 +41,6 @@ def test_peers_apply_their_polynomials(shape, table, steps):
 
 
 def test_torch_muon_leaves_its_argument():
-    from studies.common import peers
-
     A = torch.randn(32, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
     before = A.clone()
     U = peers.torch_muon(A)
@@ -45,10 +48,19 @@ def test_torch_muon_leaves_its_argument():
     assert torch.linalg.svdvals(U.float()).sub(1).abs().max() < 0.5
 
 
+@pytest.mark.parametrize(
+    ("table", "rule"), [("Polar Express", "polar_express"), ("Jordan", "jordan"), ("You", "you")]
+)
+def test_the_library_has_the_published_tables(table, rule):
+    A = torch.randn(24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    # Float64 carries the same polynomials, in another order of operations.
+    torch.testing.assert_close(
+        pc.polar(A, rule=rule, steps=7), peers.newton_schulz(A, table, 7), atol=1e-6, rtol=0
+    )
+
+
 @pytest.mark.parametrize("p", [2, 4])
 def test_coupled_newton_stops_at_its_tolerance(p):
-    from studies.common import peers
-
     Q = torch.linalg.qr(torch.randn(24, 24, dtype=torch.float64))[0]
     values = torch.logspace(0, -3, 24, dtype=torch.float64)
     X, steps = peers.coupled_newton((Q * values) @ Q.T, p)
@@ -59,8 +71,6 @@ def test_coupled_newton_stops_at_its_tolerance(p):
 
 @pytest.mark.parametrize("shape", [(40, 40), (96, 24), (4, 24, 48)])
 def test_the_floor_has_every_product(shape):
-    from studies.bench.floor import product_floor, recorded_products
-
     A = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     options = {"steps": 3, "rule": "taylor"}
     products = recorded_products(lambda: pc.polar(A, **options), A)
@@ -70,16 +80,41 @@ def test_the_floor_has_every_product(shape):
 
 
 def test_runs_are_timed_equally_often():
-    from studies.common.timing import Budget, Clock, Spread, ratio, time_in_turns
-
     calls = {"one": 0, "two": 0}
 
     def count(name):
         calls[name] += 1
 
     runs = {name: lambda name=name: count(name) for name in calls}
-    times = time_in_turns(runs, Clock(torch.device("cpu")), Budget(0.0, 7))
+    times = time_in_turns(runs, Clock(torch.device("cpu")), of_rounds(7))
     assert len(times["one"]) == len(times["two"]) == 7
     assert calls["one"] == calls["two"] == 8
     spread = ratio({"a": [2.0, 4.0, 9.0], "b": [1.0, 2.0, 3.0]}, "a", "b")
-    assert spread == Spread(2.0, 2.0, 2.0, 2.5, 3.0)
+    assert spread == Spread(2.0, 2.0, 2.5)
+
+
+def test_every_part_runs(one_thread, folders, capsys, monkeypatch):
+    """Without graphs, and without the processes that compile."""
+    pytest.importorskip("matplotlib", reason="the extra `demo` is not installed")
+    monkeypatch.setattr(core, "compiled", lambda function, mode, **options: partial(function, **options))
+    for part in PARTS.keys() - {"costs"}:
+        main(["--quick", "--threads", "1", "--seconds", "0.001", "--only", part])
+        assert (folders / "out" / f"bench-{part}.txt").exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert (folders / "out" / "bench.png").read_bytes().startswith(b"\x89PNG")
+    (ratios,) = (line.split() for line in lines if line.split()[:3] == ["256x256", "float32", "5"])
+    assert float(ratios[3]) > 0.5
+    named = {line.split("  ")[0] for line in lines}
+    assert {"inv_root p=4 4x64x64 to 1e-03", "256x256 float32"} <= named
+    # The two ways to differentiate differ by rounding in single precision.
+    (dual,) = (line.split() for line in lines if line.split()[:1] == ["dual"])
+    assert 0 < float(dual[-1]) < 1e-4
+
+
+def test_what_is_measured_in_processes_of_their_own(one_thread, monkeypatch):
+    """Here in this one, eagerly."""
+    monkeypatch.setattr(costs, "compiled", lambda function, **options: partial(function, **options))
+    assert all(seconds > 0 for seconds in costs.compile_seconds("prism", 2, "cpu"))
+    # X, its Gram matrix, W and the next X at the least.
+    assert 3 <= costs.extra_matrices("taylor", 3, "cpu", n=64) < 12
+    assert 2 <= costs.extra_matrices(costs.PEER, 3, "cpu", n=64) < 8

@@ -1,0 +1,131 @@
+"""The polar factor: each rule over its products alone, and its error at the time of the others."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from prism_compile import polar
+
+from ..common import peers
+from ..common.matrices import gaussian, log_spaced, with_singular_values
+from ..common.oracles import orthogonality_error, svd_polar
+from ..common.progress import note
+from ..common.rules import RULES
+from ..common.tables import format_table, shape_of
+from .core import CELLS, Bench, Method, Timed, compare
+
+_F32, _BF16 = torch.float32, torch.bfloat16
+TIMED = tuple(rule for rule in RULES if rule in ("adaptive", "minimax", "polar_express"))
+_REFERENCE = "polar_express"
+_PRODUCT_CASES = (((1024, 1024), _F32), ((256, 256), _F32), ((64, 64, 64), _F32), ((512, 512), _BF16))
+# The last two are Muon's: the matrices of a small transformer, those of equal or transposed shape together.
+_SWEEP_CASES = (
+    *(((64, 64, 64), _F32), ((256, 256), _F32), ((512, 512), _F32), ((1024, 1024), _F32)),
+    *(((2048, 2048), _F32), ((4, 512, 128), _BF16), ((2, 384, 128), _BF16)),
+)
+_COUNTS = (3, 4, 5, 6, 8)
+# A method is no slower than another within the spread of a quiet machine.
+_AS_FAST = 1.02
+SWEEP_NOTES = f"""\
+error       mean rms(1-σ) of three matrices: Gaussian, log-spaced to 1e-3, rank n/10 with 1 % of noise
+as fast     a rule's most steps within {_AS_FAST} times the time of {_REFERENCE}, and their error"""
+
+
+def _name(shape: tuple[int, ...], dtype: torch.dtype) -> str:
+    return f"{shape_of(shape)} {str(dtype).removeprefix('torch.')}"
+
+
+def _methods(rules: tuple[str, ...], counts: tuple[int, ...]) -> list[Method]:
+    return [Method(rule, polar, {"rule": rule, "steps": steps}) for rule in rules for steps in counts]
+
+
+def products_table(bench: Bench) -> str:
+    """Compiled calls of 5 and 10 steps over the same products."""
+    rows = []
+    for shape, dtype in _PRODUCT_CASES[1:2] if bench.quick else _PRODUCT_CASES:
+        note(f"over products: {_name(shape, dtype)}")
+        for steps in (5, 10):
+            found = compare(bench, gaussian(shape, dtype).to(bench.device), _methods(TIMED, (steps,)))
+            cells = (f"{timed.over_products:.2f}" for timed in found)
+            rows.append((_name(shape, dtype), str(steps), *cells, f"{found[-1].ms.median:.2f}"))
+    header = ("matrix", "steps", *TIMED, f"ms of {TIMED[-1]}")
+    return format_table(header, rows, "polar, compiled: time over that of its products alone")
+
+
+def _low_rank(m: int, n: int) -> Tensor:
+    rank = max(min(m, n) // 10, 1)
+    signal = gaussian((m, rank), seed=1) @ gaussian((rank, n), seed=2)
+    noise = gaussian((m, n), seed=3)
+    return signal / torch.linalg.matrix_norm(signal, 2) + 0.01 * noise / torch.linalg.matrix_norm(noise, 2)
+
+
+def _inputs(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Iterator[Tensor]:
+    m, n = shape[-2:]
+    small = min(m, n)
+    tail = with_singular_values(log_spaced(small, 1e3))
+    # With equal singular values, of the wanted shape.
+    frame = torch.linalg.qr(gaussian((max(m, n), small)).double())[0] @ tail
+    for A in (gaussian((m, n)), frame if m >= n else frame.mT, _low_rank(m, n)):
+        yield A.to(device, dtype)
+
+
+def _error(timed: Timed, inputs: list[Tensor]) -> float:
+    method = timed.method
+    results = (method.function(A, **method.options) for A in inputs)
+    return sum(orthogonality_error(result) for result in results) / len(inputs)
+
+
+def _others(A: Tensor) -> list[Method]:
+    """What would be used instead."""
+    table = {"table": "Polar Express", "steps": 5}
+    found = [Method("peer Polar Express", peers.newton_schulz, table)]
+    if A.shape[-1] != A.shape[-2]:
+        found.append(Method("peer Polar Express, Gram form", peers.gram_newton_schulz, table))
+    if A.dtype == _BF16 and A.dim() == 2:
+        found.append(Method("torch.optim.Muon", peers.torch_muon, {"steps": 5}))
+    return [*found, Method("linalg.svd", svd_polar, compile=False, counted=False)]
+
+
+# By the name of a matrix: what was timed, and its error.
+Sweep = dict[str, list[tuple[Timed, float]]]
+
+
+def sweep(bench: Bench) -> Sweep:
+    """The rules at several numbers of steps, and the peers at five, on each shape."""
+    found: Sweep = {}
+    for shape, dtype in _SWEEP_CASES[1:2] if bench.quick else _SWEEP_CASES:
+        note(f"time and error: {_name(shape, dtype)}")
+        A = gaussian(shape, dtype).to(bench.device)
+        methods = _methods((*TIMED, "prism"), _COUNTS[:2] if bench.quick else _COUNTS) + _others(A)
+        inputs = list(_inputs(shape, dtype, bench.device))
+        found[_name(shape, dtype)] = [(timed, _error(timed, inputs)) for timed in compare(bench, A, methods)]
+    return found
+
+
+def _as_fast(rows: list[tuple[Timed, float]], rule: str, limit: float) -> str:
+    """The most steps of a rule within the time, and their error."""
+    own = [(t, error) for t, error in rows if t.method.name == rule and t.ms.median <= _AS_FAST * limit]
+    if not own:
+        return "-"
+    timed, error = max(own, key=lambda pair: pair[0].method.options["steps"])
+    return f"{timed.method.options['steps']}: {error:.3f}"
+
+
+def sweep_tables(found: Sweep) -> list[str]:
+    """Every row, and the errors at equal time."""
+    rows, equal = [], []
+    for name, each in found.items():
+        for i, (timed, error) in enumerate(each):
+            rows.append(("" if i else name, *timed.cells(), f"{error:.2e}"))
+        for timed, error in each:
+            steps = timed.method.options.get("steps")
+            if timed.method.name == _REFERENCE:
+                others = (_as_fast(each, rule, timed.ms.median) for rule in (*TIMED[:-1], "prism"))
+                first = "" if steps != _COUNTS[0] else name
+                equal.append((first, f"{steps}: {error:.3f}", f"{timed.ms.median:.2f}", *others))
+    header = ("matrix", _REFERENCE, "ms", *(f"{rule} as fast" for rule in (*TIMED[:-1], "prism")))
+    return [
+        format_table(("matrix", *CELLS, "error"), rows, "polar: time and error", left=(0, 1)),
+        format_table(header, equal, "polar: steps and error at equal time"),
+    ]
