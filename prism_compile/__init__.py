@@ -3,10 +3,10 @@
 Each part may import its own modules and the parts below it:
 
     optim                                         optimizers, users of what this package exports; lazy
-    _polar  _sign  _square_root  _inverse_root    a function each: its form, start, signature, docstring
+    _planning                                     how many steps a function needs
+    _polar  _sign  _square_root  _inverse_root    a function each: its form, signature and docstring
     _inverse
-    _planning                                     how many steps a call takes
-    _interface                                    options, checks, batches, gradients, operators
+    _interface                                    options, the driver `run`, gradients, operators
     _rules                                        a rule each: how coefficients are chosen
     _iteration                                    basis, probe, scaling, the loop
 """

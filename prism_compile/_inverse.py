@@ -5,44 +5,44 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._interface.arguments import check_matrix
 from ._interface.op import exported_as_op
-from ._interface.options import RuleLike, options_for
+from ._interface.options import RuleLike
 from ._interface.results import History
-from ._interface.run import run_on_batch
+from ._interface.run import run
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import adjoint, commutator, identity_minus
 from ._iteration.scaling import nonzero, relative_norm
-from ._planning import planned
 
 
-class ReciprocalState(NamedTuple):
+class InverseState(NamedTuple):
     """X → A⁻¹; the residual is measured against A itself."""
 
     X: Tensor
     A: Tensor
 
 
-class ReciprocalForm(Form):
+class InverseForm(Form[Tensor]):
     """X ← X g(R), R = I - AX, from X = Aᴴ/c: X → A⁻¹."""
+
+    p = 1
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(A, adjoint(A))
 
-    def start(self, A: Tensor, bound: Tensor) -> ReciprocalState:
-        return ReciprocalState(adjoint(A) / nonzero(bound), A)
+    def start(self, A: Tensor, bound: Tensor) -> InverseState:
+        return InverseState(adjoint(A) / nonzero(bound), A)
 
-    def residual(self, state: ReciprocalState, identity: Tensor) -> Tensor:
+    def residual(self, state: InverseState, identity: Tensor) -> Tensor:
         return identity_minus(identity, state.A, state.X)
 
-    def update(self, state: ReciprocalState, polynomial: Polynomial, last: bool) -> ReciprocalState:
-        return ReciprocalState(polynomial.after(state.X), state.A)
+    def update(self, state: InverseState, polynomial: Polynomial, last: bool) -> InverseState:
+        return InverseState(polynomial.after(state.X), state.A)
 
-    def asymmetry(self, A: Tensor, state: ReciprocalState) -> Tensor:
+    def asymmetry(self, A: Tensor, state: InverseState) -> Tensor:
         return relative_norm(*commutator(A, state.X))
 
-    def results(self, state: ReciprocalState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
+    def results(self, state: InverseState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state.X / magnitude,)
 
 
@@ -89,9 +89,4 @@ def inv(
         >>> torch.allclose(A @ prism_compile.inv(A), torch.eye(2), atol=1e-5)
         True
     """
-    steps, interval = planned("inv", steps, tol, condition, degree, rule, scaling)
-    options = options_for(
-        1, steps, degree, rule, scaling, sketch_size, seed, gradient, history, interval=interval
-    )
-    check_matrix(A, square=True)
-    return run_on_batch(lambda *_: ReciprocalForm(), A, options)
+    return run(InverseForm, **locals())

@@ -1,24 +1,19 @@
 """Inverse p-th root of symmetric or Hermitian definite matrices."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ._interface.arguments import check_damping, check_matrix
-from ._interface.damping import damped
-from ._interface.numbers import check_integer
 from ._interface.op import exported_as_op
-from ._interface.options import RuleLike, options_for
+from ._interface.options import Options, RuleLike
 from ._interface.results import History
-from ._interface.run import run_on_batch
+from ._interface.run import run
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import rms_norm
 from ._iteration.precision import measured
 from ._iteration.scaling import nonzero, relative_asymmetry
-from ._planning import planned
 
 
 class RootState(NamedTuple):
@@ -28,17 +23,18 @@ class RootState(NamedTuple):
     M: Tensor
 
 
-class RootForm(Form):
+class RootForm(Form[Tensor]):
     """X ← X g(R), M ← g(R)ᵖ M, R = I - M, from X = I, M = A/c: the coupled inverse Newton iteration.
 
     M is carried and not R, which would round small eigenvalues of M away.
     """
 
+    p = None
     squared = False
     reads_state = False
 
-    def __init__(self, p: int):
-        self.p = p
+    def __init__(self, A: Tensor, options: Options):
+        self.order = options.p
 
     def spectrum(self, A: Tensor) -> Tensor:
         return A
@@ -55,15 +51,15 @@ class RootForm(Form):
 
     def _squarings(self) -> tuple[int, int]:
         """Squarings of a factor, and products with the result, that make its p-th power times a matrix."""
-        squarings = (self.p & -self.p).bit_length() - 1
-        rest = self.p >> squarings
-        return (squarings, rest) if squarings + rest < self.p else (0, self.p)
+        squarings = (self.order & -self.order).bit_length() - 1
+        rest = self.order >> squarings
+        return (squarings, rest) if squarings + rest < self.order else (0, self.order)
 
     def _raised(self, polynomial: Polynomial, M: Tensor) -> Tensor:
         """g(R)ᵖ M by repeated squaring where that takes fewer products than p applications."""
         squarings, rest = self._squarings()
         if not squarings:
-            for _ in range(self.p):
+            for _ in range(self.order):
                 M = polynomial.times(M)
             return M
         factor = polynomial.matrix()
@@ -87,7 +83,7 @@ class RootForm(Form):
         return relative_asymmetry(state.X)
 
     def results(self, state: RootState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
-        exponent = -1 / self.p
+        exponent = -1 / self.order
         return (state.X * magnitude**exponent * nonzero(bound) ** exponent,)
 
 
@@ -140,11 +136,4 @@ def inv_root(
         >>> torch.allclose(torch.linalg.matrix_power(Z, 4) @ A, torch.eye(2), atol=1e-4)
         True
     """
-    p = check_integer("p", p, 1)
-    steps, interval = planned("inv_root", steps, tol, condition, degree, rule, scaling, p=p)
-    options = options_for(
-        p, steps, degree, rule, scaling, sketch_size, seed, gradient, history, interval=interval
-    )
-    check_matrix(A, square=True)
-    eps = check_damping(eps)
-    return run_on_batch(lambda *_: RootForm(p), A, options, prepare=partial(damped, eps=eps))
+    return run(RootForm, **locals())

@@ -1,18 +1,16 @@
 """Polar factor and polar decomposition."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ._interface.arguments import check_matrix
 from ._interface.op import exported_as_op
-from ._interface.options import Options, RuleLike, check_name, options_for
+from ._interface.options import Options, RuleLike
 from ._interface.results import History, PolarFactors
-from ._interface.run import run_on_batch
+from ._interface.run import run
 from ._iteration.basis import Mixture, Polynomial
-from ._iteration.form import Form
+from ._iteration.form import Form, Result
 from ._iteration.linear_algebra import (
     adjoint,
     identity_minus,
@@ -24,7 +22,6 @@ from ._iteration.linear_algebra import (
 from ._iteration.loop import step_info
 from ._iteration.precision import at_least_float32, is_half
 from ._iteration.scaling import magnitude, nonzero, relative_asymmetry
-from ._planning import planned
 
 
 class PolarState(NamedTuple):
@@ -35,7 +32,38 @@ class PolarState(NamedTuple):
     residual: Tensor | None = None
 
 
-class PolarForm(Form):
+# Runs of at least so many steps are for accuracy: there "auto" keeps to the direct form, for the Gram
+# matrix's rounding, ε·κ², stays in the result.
+_EXACT_FROM = 8
+
+
+def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> frozenset[int]:
+    """The steps after which X is multiplied out and a fresh Gram matrix formed.
+
+    A step amplifies the Gram matrix's rounding error by up to g(1)², in the directions of vanishing
+    singular values; a segment ends before the error could exceed its bound. In units of 2n³ flops and with
+    r = m/n, K direct steps cost K(2r + 1) and the same in S segments 2rS + 4K - 3S, less for r > 3/2.
+    """
+    steps = options.steps - options.newton_steps
+    last = steps - 1
+    gram = options.form == "gram"
+    if options.form == "auto" and options.steps < _EXACT_FROM:
+        gram = 2 * m > 3 * n
+    if not gram:
+        return frozenset(range(steps))
+    eps = torch.finfo(dtype).eps
+    # Direct steps at the end correct what the Gram matrices have lost.
+    direct = 2 if is_half(dtype) else 1
+    ends, error = {last}, eps
+    for step in range(last):
+        error *= options.rule.growth(step_info(options, step, dtype, True)) ** 2
+        if step >= last - direct or error > options.rule.gram_error():
+            ends.add(step)
+            error = eps
+    return frozenset(ends)
+
+
+class _PolarForm(Form[Result]):
     """X ← X g(R), R = I - XᴴX, from X = A/√c, for a tall or square A, or the adjoint of a wide one.
 
     With an inverse, of a square A: X ← (1 - α) X + α X⁻ᴴ.
@@ -45,9 +73,13 @@ class PolarForm(Form):
     for a closed form in R amplifies rounding.
     """
 
-    def __init__(self, wide: bool, ends: frozenset[int]):
-        self.wide = wide
-        self.ends = ends
+    half_native = True
+    rectangular = True
+
+    def __init__(self, A: Tensor, options: Options):
+        m, n = A.shape[-2:]
+        self.wide = m < n
+        self.ends = _ends_of_segments(max(m, n), min(m, n), options, A.dtype)
 
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         tall, scale = adjoint(A) if self.wide else A, magnitude(A)
@@ -94,58 +126,18 @@ class PolarForm(Form):
         return (adjoint(state.X) if self.wide else state.X,)
 
 
-# Runs of at least so many steps are for accuracy: there "auto" keeps to the direct form, for the Gram
-# matrix's rounding, ε·κ², stays in the result.
-_EXACT_FROM = 8
+class PolarForm(_PolarForm[Tensor]):
+    """U alone."""
 
 
-def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> frozenset[int]:
-    """The steps after which X is multiplied out and a fresh Gram matrix formed.
+class FactorsForm(_PolarForm[PolarFactors]):
+    """U and H."""
 
-    A step amplifies the Gram matrix's rounding error by up to g(1)², in the directions of vanishing
-    singular values; a segment ends before the error could exceed its bound. In units of 2n³ flops and with
-    r = m/n, K direct steps cost K(2r + 1) and the same in S segments 2rS + 4K - 3S, less for r > 3/2.
-    """
-    steps = options.steps - options.newton_steps
-    last = steps - 1
-    gram = options.form == "gram"
-    if options.form == "auto" and options.steps < _EXACT_FROM:
-        gram = 2 * m > 3 * n
-    if not gram:
-        return frozenset(range(steps))
-    eps = torch.finfo(dtype).eps
-    # Direct steps at the end correct what the Gram matrices have lost.
-    direct = 2 if is_half(dtype) else 1
-    ends, error = {last}, eps
-    for step in range(last):
-        error *= options.rule.growth(step_info(options, step, dtype, PolarForm.squared)) ** 2
-        if step >= last - direct or error > options.rule.gram_error():
-            ends.add(step)
-            error = eps
-    return frozenset(ends)
-
-
-def _form(A: Tensor, options: Options) -> PolarForm:
-    wide = A.shape[-2] < A.shape[-1]
-    m, n = (A.shape[-1], A.shape[-2]) if wide else (A.shape[-2], A.shape[-1])
-    return PolarForm(wide, _ends_of_segments(m, n, options, A.dtype))
-
-
-def _check_inverse(A: Tensor, options: Options) -> None:
-    """Refuse steps with an inverse of a matrix that has none."""
-    if options.newton_steps and A.shape[-1] != A.shape[-2]:
-        raise ValueError(
-            f"newton_steps must be 0 for a matrix that is not square, got {options.newton_steps} "
-            f"for A of shape {tuple(A.shape)}"
-        )
-
-
-_SIDES = ("right", "left")
-
-
-def _factors(A: Tensor, U: Tensor, side: str) -> PolarFactors:
-    H = torch.bmm(adjoint(U), A) if side == "right" else torch.bmm(A, adjoint(U))
-    return PolarFactors(U, H / 2 + adjoint(H) / 2)
+    @staticmethod
+    def finished(A: Tensor, options: Options, *results: Tensor) -> PolarFactors:
+        (U,) = results
+        H = torch.bmm(adjoint(U), A) if options.side == "right" else torch.bmm(A, adjoint(U))
+        return PolarFactors(U, H / 2 + adjoint(H) / 2)
 
 
 def _for_any_size(A: Tensor, options: dict[str, Any]) -> dict[str, Any]:
@@ -234,24 +226,7 @@ def polar(
         >>> torch.allclose(U.mT @ U, torch.eye(32), atol=1e-5)
         True
     """
-    steps, interval = planned("polar", steps, tol, condition, degree, rule, scaling, newton_steps)
-    options = options_for(
-        2,
-        steps,
-        degree,
-        rule,
-        scaling,
-        sketch_size,
-        seed,
-        gradient,
-        history,
-        form,
-        newton_steps,
-        interval=interval,
-    )
-    check_matrix(A)
-    _check_inverse(A, options)
-    return run_on_batch(_form, A, options, half_native=not options.newton_steps, square=False)
+    return run(PolarForm, **locals())
 
 
 @exported_as_op(_for_any_size)
@@ -306,23 +281,4 @@ def polar_factors(
         >>> torch.allclose(H @ U, A, atol=1e-4)
         True
     """
-    check_name("side", side, _SIDES)
-    steps, interval = planned("polar_factors", steps, tol, condition, degree, rule, scaling, newton_steps)
-    options = options_for(
-        2,
-        steps,
-        degree,
-        rule,
-        scaling,
-        sketch_size,
-        seed,
-        gradient,
-        history,
-        form,
-        newton_steps,
-        interval=interval,
-    )
-    check_matrix(A)
-    _check_inverse(A, options)
-    finish = partial(_factors, side=side)
-    return run_on_batch(_form, A, options, finish=finish, half_native=not options.newton_steps, square=False)
+    return run(FactorsForm, **locals())

@@ -3,20 +3,20 @@
 import torch
 from torch import Tensor
 
-from ._interface.arguments import check_matrix
 from ._interface.op import exported_as_op
-from ._interface.options import RuleLike, options_for
+from ._interface.options import RuleLike
 from ._interface.results import History
-from ._interface.run import run_on_batch
+from ._interface.run import run
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import commutator, identity_minus, inverse
 from ._iteration.scaling import nonzero, relative_norm
-from ._planning import planned
 
 
-class SignForm(Form):
+class SignForm(Form[Tensor]):
     """X ← X g(R), R = I - X², from X = A/√c: X → sign(A); with an inverse X ← (1 - α) X + α X⁻¹."""
+
+    rule = "prism"
 
     def spectrum(self, A: Tensor) -> Tensor:
         return torch.bmm(A, A)
@@ -94,20 +94,4 @@ def signm(
         >>> torch.allclose(S, torch.tensor([[1.0, 0.4], [0.0, -1.0]]), atol=1e-5)
         True
     """
-    rule = "prism" if rule is None else rule
-    steps, interval = planned("signm", steps, tol, condition, degree, rule, scaling, newton_steps)
-    options = options_for(
-        2,
-        steps,
-        degree,
-        rule,
-        scaling,
-        sketch_size,
-        seed,
-        gradient,
-        history,
-        newton_steps=newton_steps,
-        interval=interval,
-    )
-    check_matrix(A, square=True)
-    return run_on_batch(lambda *_: SignForm(), A, options)
+    return run(SignForm, **locals())

@@ -1,23 +1,19 @@
 """Square root and inverse square root of symmetric or Hermitian (semi)definite matrices."""
 
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ._interface.arguments import check_damping, check_matrix
-from ._interface.damping import damped
 from ._interface.op import exported_as_op
-from ._interface.options import RuleLike, options_for
+from ._interface.options import Options, RuleLike
 from ._interface.results import History, SqrtPair
-from ._interface.run import run_on_batch
+from ._interface.run import run
 from ._iteration.basis import Mixture, Polynomial
-from ._iteration.form import Form
+from ._iteration.form import Form, Result
 from ._iteration.linear_algebra import identity_minus, inverse, plus_product, rms_norm
 from ._iteration.precision import measured
 from ._iteration.scaling import nonzero, relative_asymmetry, relative_norm
-from ._planning import planned
 
 
 class CoupledState(NamedTuple):
@@ -27,7 +23,7 @@ class CoupledState(NamedTuple):
     Y: Any
 
 
-class CoupledForm(Form):
+class CoupledForm(Form[Result]):
     """X ← X g(R), Y ← g(R) Y, R = I - YX, from X = A/c, Y = I; `wants` names the roots the caller reads.
 
     With an inverse g = (1 - α) I + α M⁻¹, M = YX: the product form of the Denman–Beavers iteration.
@@ -36,10 +32,7 @@ class CoupledForm(Form):
     """
 
     squared = False
-
-    def __init__(self, wants: tuple[str, ...]):
-        self.wants = wants
-        self.reads_state = "sqrt" in wants
+    wants: ClassVar[tuple[str, ...]]
 
     def spectrum(self, A: Tensor) -> Tensor:
         return A
@@ -103,8 +96,27 @@ class CoupledForm(Form):
         return sqrt + inv_sqrt
 
 
-def _pair(A: Tensor, sqrt: Tensor, inv_sqrt: Tensor) -> SqrtPair:
-    return SqrtPair(sqrt, inv_sqrt)
+class SquareRootForm(CoupledForm[Tensor]):
+    """A^(1/2)."""
+
+    wants = ("sqrt",)
+
+
+class InverseSquareRootForm(CoupledForm[Tensor]):
+    """A^(-1/2)."""
+
+    wants = ("inv_sqrt",)
+    reads_state = False
+
+
+class PairForm(CoupledForm[SqrtPair]):
+    """Both."""
+
+    wants = SqrtPair._fields
+
+    @staticmethod
+    def finished(A: Tensor, options: Options, *results: Tensor) -> SqrtPair:
+        return SqrtPair(*results)
 
 
 @exported_as_op()
@@ -156,23 +168,7 @@ def sqrtm(
         >>> torch.allclose(S @ S, A, atol=1e-5)
         True
     """
-    steps, interval = planned("sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
-    options = options_for(
-        2,
-        steps,
-        degree,
-        rule,
-        scaling,
-        sketch_size,
-        seed,
-        gradient,
-        history,
-        newton_steps=newton_steps,
-        interval=interval,
-    )
-    check_matrix(A, square=True)
-    eps = check_damping(eps)
-    return run_on_batch(lambda *_: CoupledForm(("sqrt",)), A, options, prepare=partial(damped, eps=eps))
+    return run(SquareRootForm, **locals())
 
 
 @exported_as_op()
@@ -223,23 +219,7 @@ def inv_sqrtm(
         >>> torch.allclose(Z @ A @ Z, torch.eye(2), atol=1e-5)
         True
     """
-    steps, interval = planned("inv_sqrtm", steps, tol, condition, degree, rule, scaling, newton_steps)
-    options = options_for(
-        2,
-        steps,
-        degree,
-        rule,
-        scaling,
-        sketch_size,
-        seed,
-        gradient,
-        history,
-        newton_steps=newton_steps,
-        interval=interval,
-    )
-    check_matrix(A, square=True)
-    eps = check_damping(eps)
-    return run_on_batch(lambda *_: CoupledForm(("inv_sqrt",)), A, options, prepare=partial(damped, eps=eps))
+    return run(InverseSquareRootForm, **locals())
 
 
 @exported_as_op()
@@ -290,22 +270,4 @@ def sqrtm_pair(
         >>> torch.allclose(root @ inverse_root, torch.eye(2), atol=1e-5)
         True
     """
-    steps, interval = planned("sqrtm_pair", steps, tol, condition, degree, rule, scaling, newton_steps)
-    options = options_for(
-        2,
-        steps,
-        degree,
-        rule,
-        scaling,
-        sketch_size,
-        seed,
-        gradient,
-        history,
-        newton_steps=newton_steps,
-        interval=interval,
-    )
-    check_matrix(A, square=True)
-    eps = check_damping(eps)
-    return run_on_batch(
-        lambda *_: CoupledForm(SqrtPair._fields), A, options, prepare=partial(damped, eps=eps), finish=_pair
-    )
+    return run(PairForm, **locals())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prism_compile._interface.damping import damped
+from prism_compile._interface.run import damped
 
 from .matrices import F64, eigh_power, gaussian, relative_error, spd, widest
 from .properties.cases import FUNCTIONS

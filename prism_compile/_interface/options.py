@@ -1,23 +1,31 @@
 """The shared options, checked once and carried as one immutable value."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 
+from .._iteration.form import Form
 from .._rules import RULES, Row, Rule, custom_name, rule_named
 from .numbers import check_integer, check_number, fixed
+from .plan import MOST_STEPS, Plan
 
 SCALINGS = ("schatten", "frobenius")
 GRADIENTS = ("unrolled", "dual")
 FORMS = ("auto", "direct", "gram")
+SIDES = ("right", "left")
+# Of a run whose call says nothing.
+DEFAULT_STEPS = 10
 
 # A name, the rows (a, b, c) of a table, or None for the default.
 RuleLike = str | Sequence[Sequence[float]] | None
 
 
 class Options(NamedTuple):
-    """Static settings of a run; see `options_for` for what each may be."""
+    """Static settings of a run, checked; `form` and `side` are of polar factors only.
+
+    interval: the least x and the tolerance that `tol` and `condition` ask for.
+    """
 
     p: int
     steps: int
@@ -28,7 +36,8 @@ class Options(NamedTuple):
     seed: int
     gradient: str
     history: bool
-    form: str
+    form: str = "auto"
+    side: str = "right"
     newton_steps: int = 0
     interval: tuple[float, float] | None = None
 
@@ -53,11 +62,6 @@ def check_name(name: str, value: object, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def default_rule(degree: int) -> str:
-    """The rule that None stands for."""
-    return "adaptive" if degree == 2 else "prism"
-
-
 def check_table(rows: Iterable[Sequence[object]], name: str = "rule") -> tuple[Row, ...]:
     """The rows (a, b, c) of a table x ← a x + b x³ + c x⁵, as a tuple of tuples of Python's numbers."""
     allowed = f"{name} must have three finite numbers (a, b, c) a row"
@@ -76,7 +80,9 @@ def check_table(rows: Iterable[Sequence[object]], name: str = "rule") -> tuple[R
 
 
 def check_rule(rule: object, p: int, degree: int) -> Rule:
-    """The rule of that name, or of a table's rows, if it serves this p and degree."""
+    """The rule of that name or of a table's rows, if it serves this p and degree; None is the default."""
+    if rule is None:
+        rule = "adaptive" if degree == 2 else "prism"
     if isinstance(rule, (tuple, list, numpy.ndarray)):
         name = custom_name(check_table(rule))
     else:
@@ -98,37 +104,73 @@ def scaling_of(rule: Rule, scaling: object) -> str:
     return check_name("scaling", rule.scaling if scaling is None else scaling, SCALINGS)
 
 
-def options_for(
-    p: int,
-    steps: int,
-    degree: int,
-    rule: RuleLike,
-    scaling: str | None,
-    sketch_size: int,
-    seed: int,
-    gradient: str,
-    history: bool,
-    form: str = "direct",
-    newton_steps: int = 0,
-    interval: tuple[float, float] | None = None,
-) -> Options:
-    """Check the shared options for an iteration of order p; `form` is of polar factors only.
+def check_order(kind: type[Form[Any]], p: object) -> int:
+    """The order of a function's iteration, the caller's where the function leaves it open."""
+    return check_integer("p", p, 1) if kind.p is None else kind.p
 
-    rule: a name or the rows of a table; None is the default, "adaptive", or "prism" for degree 1.
+
+def plan_of(kind: type[Form[Any]], p: int, degree: int, rule: object, scaling: object) -> Plan:
+    """What the number of steps depends on besides `tol` and `condition`."""
+    found = check_rule(kind.rule if rule is None else rule, p, check_degree(degree))
+    return Plan(p, degree, found, scaling_of(found, scaling), kind.squared)
+
+
+def options_for(
+    kind: type[Form[Any]],
+    /,
+    *,
+    p: int | None = None,
+    steps: int | None = None,
+    tol: float | None = None,
+    condition: float | None = None,
+    newton_steps: int = 0,
+    degree: int = 2,
+    rule: RuleLike = None,
+    scaling: str | None = None,
+    sketch_size: int = 8,
+    seed: int = 0,
+    gradient: str = "unrolled",
+    history: bool = False,
+    form: str = "auto",
+    side: str = "right",
+) -> Options:
+    """Check the options of a function and resolve those that others decide.
 
     Raises TypeError or ValueError naming the argument, what it was and what is allowed.
     """
-    steps = check_integer("steps", steps, 1)
-    degree = check_degree(degree)
-    found = check_rule(default_rule(degree) if rule is None else rule, p, degree)
-    scaling = scaling_of(found, scaling)
-    sketch_size = check_integer("sketch_size", sketch_size, 1)
-    seed = check_integer("seed", seed, 0)
-    check_name("gradient", gradient, GRADIENTS)
+    plan, interval = plan_of(kind, check_order(kind, p), degree, rule, scaling), None
+    if tol is not None or condition is not None:
+        _check_planned(steps, tol, condition, newton_steps)
+        steps, interval = plan.steps_and_interval(condition, tol)
+    steps = check_integer("steps", DEFAULT_STEPS if steps is None else steps, 1)
     if not isinstance(history, bool):
         raise TypeError(f"history must be True or False, got {history!r}")
-    check_name("form", form, FORMS)
-    newton_steps = check_newton_steps(newton_steps, steps)
     return Options(
-        p, steps, degree, found, scaling, sketch_size, seed, gradient, history, form, newton_steps, interval
+        p=plan.p,
+        steps=steps,
+        degree=plan.degree,
+        rule=plan.rule,
+        scaling=plan.scaling,
+        sketch_size=check_integer("sketch_size", sketch_size, 1),
+        seed=check_integer("seed", seed, 0),
+        gradient=check_name("gradient", gradient, GRADIENTS),
+        history=history,
+        form=check_name("form", form, FORMS),
+        side=check_name("side", side, SIDES),
+        newton_steps=check_newton_steps(newton_steps, steps),
+        interval=interval,
     )
+
+
+def _check_planned(steps: object, tol: object, condition: object, newton_steps: object) -> None:
+    """Refuse a call that says `steps` too, or only one of `tol` and `condition`."""
+    if steps is not None:
+        other = "tol" if condition is None else "condition" if tol is None else "tol and condition"
+        raise ValueError(f"steps must be None where {other} is given, got steps={steps!r}")
+    if condition is None:
+        raise ValueError("condition must be given where tol is, got None")
+    if tol is None:
+        raise ValueError("tol must be given where condition is, got None")
+    if check_newton_steps(newton_steps, MOST_STEPS):
+        # Their coefficient is known with A only, and nothing bounds what it does to the least value.
+        raise ValueError(f"newton_steps must be 0 where tol is given, got {newton_steps}")

@@ -1,81 +1,93 @@
-"""From a caller's tensor to an iteration's `[b, m, n]` batch and back."""
+"""The driver of every function: options, checks, batches, the iteration, and A's shape again."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from .._iteration.form import Form
-from .._iteration.linear_algebra import resolved
+from .._iteration.form import Form, Result
+from .._iteration.linear_algebra import diagonal, identity_like, resolved
 from .._iteration.loop import Record, iterate
 from .._iteration.precision import at_least_float32, ieee_float32, without_autocast
 from .gradient import Run, solve_with_dual_gradient
-from .options import Options
+from .numbers import check_number
+from .options import Options, options_for
 from .results import History
 
-Result = TypeVar("Result")
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
 
 
-@overload
-def run_on_batch(
-    form_for: Callable[[Tensor, Options], Form],
-    A: Tensor,
-    options: Options,
-    *,
-    prepare: Callable[[Tensor], Tensor] | None = None,
-    finish: None = None,
-    half_native: bool = False,
-    square: bool = True,
-) -> Tensor | tuple[Tensor, History]: ...
+def check_matrix(A: object, square: bool) -> None:
+    """Refuse what is no matrix, or no square one, with an error that says what it was."""
+    if not isinstance(A, Tensor):
+        raise TypeError(f"A must be a torch.Tensor, got {type(A).__name__}")
+    if A.layout is not torch.strided or A.is_nested:
+        kind = "a nested tensor" if A.is_nested else f"layout {A.layout}"
+        raise TypeError(f"A must be a dense torch.Tensor (layout torch.strided), got {kind}")
+    if A.dtype not in DTYPES:
+        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+        raise TypeError(f"A must be floating-point or complex ({allowed}), got {A.dtype}")
+    if A.ndim < 2:
+        raise ValueError(f"A must have at least 2 dimensions [..., m, n], got shape {tuple(A.shape)}")
+    if square and A.shape[-1] != A.shape[-2]:
+        raise ValueError(f"A must be square [..., n, n], got shape {tuple(A.shape)}")
 
 
-@overload
-def run_on_batch(
-    form_for: Callable[[Tensor, Options], Form],
-    A: Tensor,
-    options: Options,
-    *,
-    prepare: Callable[[Tensor], Tensor] | None = None,
-    finish: Callable[..., Result],
-    half_native: bool = False,
-    square: bool = True,
-) -> Result | tuple[Result, History]: ...
+def _check_inverse(A: Tensor, newton_steps: int) -> None:
+    """Refuse steps with an inverse of a matrix that has none."""
+    if newton_steps and A.shape[-1] != A.shape[-2]:
+        raise ValueError(
+            f"newton_steps must be 0 for a matrix that is not square, got {newton_steps} "
+            f"for A of shape {tuple(A.shape)}"
+        )
 
 
-def run_on_batch(
-    form_for: Callable[[Tensor, Options], Form],
-    A: Tensor,
-    options: Options,
-    *,
-    prepare: Callable[[Tensor], Tensor] | None = None,
-    finish: Callable[..., Any] | None = None,
-    half_native: bool = False,
-    square: bool = True,
-) -> Any:
-    """Run the form for A as a batch `[b, m, n]`, and give its result A's batch shape.
+def check_damping(eps: object) -> float:
+    """The damping as a Python number; refuses what is no non-negative number."""
+    eps = check_number("eps", eps, "≥ 0")
+    if not 0 <= eps < float("inf"):
+        raise ValueError(f"eps must be finite and ≥ 0, got {eps}")
+    return eps
 
-    `prepare(batch)` and `finish(batch, *results)` are what a function does besides its iteration; without
-    `finish` the result is the form's first. Half precision is computed in float32 and rounded at the end
-    unless `half_native`. With `options.history` the result is `(result, History)`.
-    square: whether the vector-Jacobian product takes adjoints, see `gradient.py`.
+
+def damped(A: Tensor, eps: float) -> Tensor:
+    """A + eps·tr(A)/n·I, with the real part of the trace."""
+    if eps == 0:
+        return A
+    n = max(A.shape[-1], 1)
+    real = A.real if A.is_complex() else A
+    mean = (diagonal(real) / n).sum(dim=-1)[:, None, None]
+    return A + eps * mean * identity_like(A)
+
+
+def run(
+    kind: type[Form[Result]], /, *, A: Tensor, eps: float = 0.0, **given: Any
+) -> Result | tuple[Result, History]:
+    """The function of A that a form is, for the options that its caller gave.
+
+    A is run as a batch `[b, m, n]`, in float32 where it has 16 bits and the form cannot use them; the result
+    has A's batch shape and type. With `history` it is `(result, History)`.
     """
+    options = options_for(kind, **given)
+    check_matrix(A, square=not kind.rectangular)
+    _check_inverse(A, options.newton_steps)
+    eps = check_damping(eps)
     shape, dtype = A.shape[:-2], A.dtype
 
     def solve(batch: Tensor, options: Options) -> tuple[tuple[Tensor, ...], Record]:
-        return iterate(form_for(batch, options), batch, options)
+        return iterate(kind(batch, options), batch, options)
 
     with without_autocast(A), ieee_float32(A):
         batch = A[None] if A.ndim == 2 else A.flatten(0, -3)
-        if not half_native:
+        if not kind.half_native or options.newton_steps:
             batch = batch.to(at_least_float32(dtype))
-        if prepare is not None:
-            batch = prepare(batch)
+        batch = damped(batch, eps)
         if options.gradient == "dual":
-            run = Run(solve, options, square, form_for(batch, options).squared)
-            results, record = solve_with_dual_gradient(batch, run)
+            call = Run(solve, options, adjoints=not kind.rectangular, squared=kind.squared)
+            results, record = solve_with_dual_gradient(batch, call)
         else:
             results, record = solve(batch, options)
-        result = results[0] if finish is None else finish(batch, *results)
+        result = kind.finished(batch, options, *results)
 
     def restore(tensor: Tensor) -> Tensor:
         return resolved(tensor).reshape((*shape, *tensor.shape[1:]))
@@ -84,6 +96,4 @@ def run_on_batch(
         result = type(result)(*(restore(part).to(dtype) for part in result))
     else:
         result = restore(result).to(dtype)
-    if not options.history:
-        return result
-    return result, History(*map(restore, record.history))
+    return (result, History(*map(restore, record.history))) if options.history else result

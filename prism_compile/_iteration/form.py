@@ -1,7 +1,7 @@
 """What a matrix function supplies to the loop."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
@@ -10,18 +10,32 @@ from .linear_algebra import frobenius_norm, quotient, rms_norm
 from .scaling import magnitude, nonzero
 
 State = Any
+Result = TypeVar("Result")
 
 
-class Form(ABC):
-    """An iteration: where it starts, its residual and its update; all tensors are `[b, …]`.
+class Form(ABC, Generic[Result]):
+    """What a matrix function is: where its iteration starts, its residual and its update, and its result.
 
-    squared: whether the spectrum is that of a square, so that rounding perturbs it by the square of the
-    machine epsilon.
+    All tensors are `[b, …]`. A form is made for a batch A and the `Options` of its call.
+
+    p: the order of the iteration, None where the caller says it.
+    rule: the rule that None stands for, None where that is the default of the degree.
+    squared: whether the spectrum is that of a square, A's condition number then counts squared, and rounding
+        perturbs it by the square of the machine epsilon.
+    half_native: whether half precision is computed as it is, and not in float32.
+    rectangular: whether A need not be square; its vector-Jacobian product then takes no adjoints.
+    reads_state: whether `last_residual` reads more of the state than the results do.
     """
 
+    p: ClassVar[int | None] = 2
+    rule: ClassVar[str | None] = None
     squared: ClassVar[bool] = True
-    # Whether `last_residual` reads more of the state than the results do.
-    reads_state: bool = True
+    half_native: ClassVar[bool] = False
+    rectangular: ClassVar[bool] = False
+    reads_state: ClassVar[bool] = True
+
+    def __init__(self, A: Tensor, options: Any):
+        """The form for A; most are the same for every A."""
 
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         """A over its magnitude, and the magnitude `[b, 1, 1]`."""
@@ -66,6 +80,11 @@ class Form(ABC):
     @abstractmethod
     def results(self, state: State, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         """The matrix functions of A from the last state, and the magnitude and bound that divided A."""
+
+    @staticmethod
+    def finished(A: Tensor, options: Any, *results: Tensor) -> Any:
+        """What the function returns, a `Result`, from A and those; derivatives flow through it."""
+        return results[0]
 
     def last_residual(self, A: Tensor, bound: Tensor, state: State, identity: Tensor) -> Tensor:
         """The rms residual of the results against A itself, `[b]`; A as `prepare` returned it.

@@ -111,7 +111,7 @@ def _reads_square(options: RunOptions, info: StepInfo) -> bool:
     return options.degree == 2 and options.rule.looks(info)
 
 
-def _begin(form: Form, A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Tensor, Basis]:
+def _begin(form: Form[Any], A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Tensor, Basis]:
     """The scaled state, A's magnitude, the bound and the first basis."""
     info = step_info(options, 0, A.dtype, form.squared)
     A, scale = form.prepare(A)
@@ -128,7 +128,7 @@ def _begin(form: Form, A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Ten
     return state, scale, bound, _basis(form, state, identity_like(A), _reads_square(options, info))
 
 
-def _basis(form: Form, state: Any, identity: Tensor, square: bool) -> Basis:
+def _basis(form: Form[Any], state: Any, identity: Tensor, square: bool) -> Basis:
     residual = form.residual(state, identity)
     return Basis(identity, residual, torch.bmm(residual, residual) if square else None)
 
@@ -147,7 +147,7 @@ def _detached(basis: Basis) -> Basis:
 
 
 def _begin_after_newton(
-    form: Form, A: Tensor, options: RunOptions, log: Log
+    form: Form[Any], A: Tensor, options: RunOptions, log: Log
 ) -> tuple[Any, Tensor, Tensor, Basis]:
     """The same after the Newton steps, whose values may lie on both sides of one.
 
@@ -167,7 +167,7 @@ def _begin_after_newton(
         return form.rescaled(state, again), scale, bound, scaled_basis(M, squared, identity, again)
 
 
-def iterate(form: Form, A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, ...], Record]:
+def iterate(form: Form[Any], A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, ...], Record]:
     """Run `options.steps` steps of a form on A; its results, and what the run leaves besides them."""
     degree, rule, dtype, log = options.degree, options.rule, A.dtype, Log([], [], [])
     first, steps = options.newton_steps, options.steps - options.newton_steps

@@ -53,7 +53,7 @@ class Log(NamedTuple):
 
 
 def _step(
-    form: Form, state: Any, M: Tensor, identity: Tensor, R: Tensor, step: int, rule: NewtonRule
+    form: Form[Any], state: Any, M: Tensor, identity: Tensor, R: Tensor, step: int, rule: NewtonRule
 ) -> tuple[Mixture, Coefficients, Tensor]:
     """The mixture of a step, its coefficients and the next M."""
     with labels.phase("inverse"):
@@ -75,7 +75,7 @@ def _step(
 
 
 def newton_steps(
-    form: Form, A: Tensor, options: NewtonOptions, log: Log
+    form: Form[Any], A: Tensor, options: NewtonOptions, log: Log
 ) -> tuple[Any, Tensor, Tensor, Tensor, Tensor]:
     """The first `options.newton_steps` steps: the state, A's magnitude, the bound, M and the identity."""
     with labels.phase("scaling"):
