@@ -123,7 +123,7 @@ def steps_for(
         >>> prism_compile.steps_for("polar", condition=100, tol=1e-3)
         6
         >>> prism_compile.steps_for("inv_root", condition=1e4, tol=1e-3, p=4, rule="taylor")
-        10
+        11
     """
     check_name("function", function, tuple(ITERATIONS))
     order, squared, default = ITERATIONS[function]

@@ -45,7 +45,7 @@ from .taylor import taylor_coefficients
 EXACT_FROM = 8
 # Of long tables the least x that a step leaves at t. Twice as much reaches a fifth less far down, half as
 # much a fifth further; roundings change by as much. Without a limit 15 steps lose four digits.
-_DIP, _HALF_DIP = 0.06, 0.25
+_DIP, _HALF_DIP = 0.04, 0.25
 # What rounding makes of a zero, in machine epsilons: half of it lets the noise of 14 steps into the true part
 # of a float32 matrix of low rank, twice of it leaves a value of 4e-6 below one.
 _NOISE, _HALF_NOISE = 16, 1
