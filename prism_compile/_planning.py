@@ -66,7 +66,7 @@ def steps_for(
         >>> prism_compile.steps_for("polar", condition=100, tol=1e-3)
         6
         >>> prism_compile.steps_for("inv_root", condition=1e4, tol=1e-3, p=4, rule="taylor")
-        10
+        11
     """
     kind = FORMS[check_name("function", function, tuple(FORMS))]
     if kind.p is not None and p is not None:

@@ -13,8 +13,8 @@ Tables are built from their end: the last step leaves L and so reaches down to â
 â„“^(1/p), and so on. One number, the aim L, thus gives the tables of all lengths, each the end of the next; the
 interval is what comes out. Three aims are in use:
 
-- from eight steps on the machine epsilon, with a classical step last, which leaves at 1 what is there. Once
-  rounding is reached, settling steps fill up the run;
+- from eight steps on, in half precision five, the machine epsilon, with a classical step last, which leaves
+  at 1 what is there. Once rounding is reached, settling steps fill up the run;
 - below, the least mean error over a prior, `short`;
 - with `tol` and `condition` the interval, and the deviation is as small as the steps make it.
 
@@ -41,11 +41,12 @@ from .._iteration.precision import is_half
 from .rule import Rule
 from .taylor import taylor_coefficients
 
-# Runs of at least so many steps are for accuracy.
-EXACT_FROM = 8
+# Runs of at least so many steps are for accuracy. In half precision five reach down to a rounding, and more
+# that raised what lies below would raise noise.
+EXACT_FROM, _HALF_EXACT_FROM = 8, 5
 # Of long tables the least x that a step leaves at t. Twice as much reaches a fifth less far down, half as
 # much a fifth further; roundings change by as much. Without a limit 15 steps lose four digits.
-_DIP, _HALF_DIP = 0.06, 0.25
+_DIP, _HALF_DIP = 0.04, 0.25
 # What rounding makes of a zero, in machine epsilons: half of it lets the noise of 14 steps into the true part
 # of a float32 matrix of low rank, twice of it leaves a value of 4e-6 below one.
 _NOISE, _HALF_NOISE = 16, 1
@@ -258,7 +259,7 @@ def _table(
 
 def is_exact(info: StepInfo) -> bool:
     """Whether a run is one for accuracy."""
-    return info.steps + info.newton_steps >= EXACT_FROM
+    return info.steps + info.newton_steps >= (_HALF_EXACT_FROM if is_half(info.dtype) else EXACT_FROM)
 
 
 @dataclass(frozen=True)
