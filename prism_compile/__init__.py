@@ -7,8 +7,8 @@ Each part may import its own modules and the parts below it:
     _polar  _sign  _square_root  _inverse_root    a function each: its form, signature and docstring
     _inverse
     _interface                                    options, the driver `run`, gradients, operators
-    _rules                                        a rule each: how coefficients are chosen
-    _iteration                                    basis, probe, scaling, the loop
+    _rules                                        how the coefficients of a step are chosen
+    _iteration                                    the loop, its polynomials, scaling; the contract of a rule
 """
 
 from ._interface.op import keep_ops

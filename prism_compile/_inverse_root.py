@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from ._interface.op import exported_as_op
-from ._interface.options import Options, RuleLike
+from ._interface.options import RuleLike
 from ._interface.results import History
 from ._interface.run import run
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
 from ._iteration.linear_algebra import rms_norm
 from ._iteration.precision import measured
+from ._iteration.rule import Options
 from ._iteration.scaling import nonzero, relative_asymmetry
 
 

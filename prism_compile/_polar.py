@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._interface.op import exported_as_op
-from ._interface.options import Options, RuleLike
+from ._interface.options import RuleLike
 from ._interface.results import History, PolarFactors
 from ._interface.run import run
 from ._iteration.basis import Mixture, Polynomial
@@ -19,8 +19,8 @@ from ._iteration.linear_algebra import (
     plus_product,
     quotient,
 )
-from ._iteration.loop import step_info
 from ._iteration.precision import at_least_float32, is_half
+from ._iteration.rule import Options, step_info
 from ._iteration.scaling import magnitude, nonzero, relative_asymmetry
 
 

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from ._interface.op import exported_as_op
-from ._interface.options import Options, RuleLike
+from ._interface.options import RuleLike
 from ._interface.results import History, SqrtPair
 from ._interface.run import run
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form, Result
 from ._iteration.linear_algebra import identity_minus, inverse, plus_product, rms_norm
 from ._iteration.precision import measured
+from ._iteration.rule import Options
 from ._iteration.scaling import nonzero, relative_asymmetry, relative_norm
 
 

@@ -8,8 +8,8 @@ from torch.func import vmap
 import prism_compile as pc
 from prism_compile._interface.options import options_for
 from prism_compile._iteration.loop import iterate
+from prism_compile._iteration.newton import newton_coefficient
 from prism_compile._planning import SpectrumForm
-from prism_compile._rules.newton import newton_coefficient
 
 from .matrices import (
     F64,

@@ -156,7 +156,7 @@ def test_a_changed_source_is_not_served_from_the_compile_cache(tmp_path):
         return done.stdout
 
     first = run()
-    rule = tmp_path / "prism_compile" / "_rules" / "jordan.py"
+    rule = tmp_path / "prism_compile" / "_rules" / "tables.py"
     published = rule.read_text()
     assert "3.4445" in published
     rule.write_text(published.replace("3.4445", "3.0"))

@@ -20,12 +20,11 @@ from torch.autograd import forward_ad
 
 from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
-from .._iteration.info import StepInfo
 from .._iteration.linear_algebra import adjoint
-from .._iteration.loop import Record, step_info
+from .._iteration.loop import Record
+from .._iteration.newton import mixture
 from .._iteration.precision import ieee_float32, without_autocast
-from .._rules import frozen, mixture
-from .options import Options
+from .._iteration.rule import Options, StepInfo, frozen, step_info
 from .results import History
 
 Solve = Callable[[Tensor, Options], tuple[tuple[Tensor, ...], Record]]

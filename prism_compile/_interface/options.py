@@ -1,12 +1,13 @@
 """The shared options, checked once and carried as one immutable value."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 
 from .._iteration.form import Form
-from .._rules import RULES, Row, Rule, custom_name, rule_named
+from .._iteration.rule import Options, Rule
+from .._rules import RULES, Row, custom_name, rule_named
 from .numbers import check_integer, check_number, fixed
 from .plan import MOST_STEPS, Plan
 
@@ -19,27 +20,6 @@ DEFAULT_STEPS = 10
 
 # A name, the rows (a, b, c) of a table, or None for the default.
 RuleLike = str | Sequence[Sequence[float]] | None
-
-
-class Options(NamedTuple):
-    """Static settings of a run, checked; `form` and `side` are of polar factors only.
-
-    interval: the least x and the tolerance that `tol` and `condition` ask for.
-    """
-
-    p: int
-    steps: int
-    degree: int
-    rule: Rule
-    scaling: str
-    sketch_size: int
-    seed: int
-    gradient: str
-    history: bool
-    form: str = "auto"
-    side: str = "right"
-    newton_steps: int = 0
-    interval: tuple[float, float] | None = None
 
 
 def check_newton_steps(newton_steps: object, steps: int) -> int:

@@ -6,8 +6,8 @@ import numpy
 import torch
 
 from .._iteration.constants import traced_constant
-from .._iteration.info import StepInfo
-from .._rules import Rule, rule_named
+from .._iteration.rule import Rule, StepInfo
+from .._rules import rule_named
 from .._rules.minimax import steps_for_interval
 from .numbers import check_number, fixed
 

@@ -9,9 +9,10 @@ from .._iteration.form import Form, Result
 from .._iteration.linear_algebra import diagonal, identity_like, resolved
 from .._iteration.loop import Record, iterate
 from .._iteration.precision import at_least_float32, ieee_float32, without_autocast
+from .._iteration.rule import Options
 from .gradient import Run, solve_with_dual_gradient
 from .numbers import check_number
-from .options import Options, options_for
+from .options import options_for
 from .results import History
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)

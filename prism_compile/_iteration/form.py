@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .basis import Mixture, Polynomial
 from .linear_algebra import frobenius_norm, quotient, rms_norm
+from .rule import Options
 from .scaling import magnitude, nonzero
 
 State = Any
@@ -34,7 +35,7 @@ class Form(ABC, Generic[Result]):
     rectangular: ClassVar[bool] = False
     reads_state: ClassVar[bool] = True
 
-    def __init__(self, A: Tensor, options: Any):
+    def __init__(self, A: Tensor, options: Options):
         """The form for A; most are the same for every A."""
 
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +83,7 @@ class Form(ABC, Generic[Result]):
         """The matrix functions of A from the last state, and the magnitude and bound that divided A."""
 
     @staticmethod
-    def finished(A: Tensor, options: Any, *results: Tensor) -> Any:
+    def finished(A: Tensor, options: Options, *results: Tensor) -> Any:
         """What the function returns, a `Result`, from A and those; derivatives flow through it."""
         return results[0]
 

@@ -4,7 +4,7 @@ What differs between the functions, i.e. the start, the residual and the update,
 is chosen is a rule. The loop is unrolled: a graph of fixed length.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,59 +12,10 @@ from torch import Tensor
 from . import labels
 from .basis import Basis, Coefficients, polynomial_of
 from .form import Form
-from .info import StepInfo
 from .linear_algebra import identity_like, rms_norm
 from .newton import Log, bound_near_one, newton_steps
-from .precision import real_dtype
+from .rule import Options, StepInfo, step_info
 from .scaling import scaled_basis, schatten_bound, with_room
-
-
-class StepRule(Protocol):
-    """What the loop asks of a rule; `_rules/rule.py` says more."""
-
-    def margin(self) -> float: ...
-
-    def looks(self, info: StepInfo) -> bool: ...
-
-    def prepare(self, info: StepInfo, residual: Tensor) -> Any: ...
-
-    def coefficients(self, info: StepInfo, basis: Basis, prepared: Any) -> Coefficients: ...
-
-    def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients: ...
-
-
-class RunOptions(Protocol):
-    """What the loop asks of a call's options."""
-
-    @property
-    def p(self) -> int: ...
-
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def newton_steps(self) -> int: ...
-
-    @property
-    def degree(self) -> int: ...
-
-    @property
-    def rule(self) -> StepRule: ...
-
-    @property
-    def scaling(self) -> str: ...
-
-    @property
-    def sketch_size(self) -> int: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def history(self) -> bool: ...
-
-    @property
-    def interval(self) -> tuple[float, float] | None: ...
 
 
 class Record(NamedTuple):
@@ -89,29 +40,12 @@ def _history(log: Log, asymmetry: Tensor, degree: int, newton_steps: int) -> tup
     return torch.stack(log.residuals, dim=-1), leading, coefficients, asymmetry
 
 
-def step_info(options: RunOptions, step: int, dtype: torch.dtype, squared: bool) -> StepInfo:
-    """What a rule is told of a step."""
-    first = options.newton_steps
-    return StepInfo(
-        step,
-        options.steps - first,
-        options.p,
-        options.degree,
-        real_dtype(dtype),
-        squared,
-        newton_steps=first,
-        interval=options.interval,
-        sketch_size=options.sketch_size,
-        seed=options.seed,
-    )
-
-
-def _reads_square(options: RunOptions, info: StepInfo) -> bool:
+def _reads_square(options: Options, info: StepInfo) -> bool:
     """Whether the rule reads R², which quintic steps need anyway."""
     return options.degree == 2 and options.rule.looks(info)
 
 
-def _begin(form: Form[Any], A: Tensor, options: RunOptions) -> tuple[Any, Tensor, Tensor, Basis]:
+def _begin(form: Form[Any], A: Tensor, options: Options) -> tuple[Any, Tensor, Tensor, Basis]:
     """The scaled state, A's magnitude, the bound and the first basis."""
     info = step_info(options, 0, A.dtype, form.squared)
     A, scale = form.prepare(A)
@@ -147,7 +81,7 @@ def _detached(basis: Basis) -> Basis:
 
 
 def _begin_after_newton(
-    form: Form[Any], A: Tensor, options: RunOptions, log: Log
+    form: Form[Any], A: Tensor, options: Options, log: Log
 ) -> tuple[Any, Tensor, Tensor, Basis]:
     """The same after the Newton steps, whose values may lie on both sides of one.
 
@@ -167,7 +101,7 @@ def _begin_after_newton(
         return form.rescaled(state, again), scale, bound, scaled_basis(M, squared, identity, again)
 
 
-def iterate(form: Form[Any], A: Tensor, options: RunOptions) -> tuple[tuple[Tensor, ...], Record]:
+def iterate(form: Form[Any], A: Tensor, options: Options) -> tuple[tuple[Tensor, ...], Record]:
     """Run `options.steps` steps of a form on A; its results, and what the run leaves besides them."""
     degree, rule, dtype, log = options.degree, options.rule, A.dtype, Log([], [], [])
     first, steps = options.newton_steps, options.steps - options.newton_steps

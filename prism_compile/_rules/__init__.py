@@ -1,12 +1,14 @@
-"""The rules by name, a row for each room of this folder."""
+"""The rules by name: how the coefficients of a step are chosen."""
 
-from . import adaptive, jordan, minimax, polar_express, prism, taylor, you
-from .newton import mixture
-from .rule import Rule, frozen
-from .table import Row, custom_name, custom_rule
+from .._iteration.rule import Rule
+from .adaptive import ADAPTIVE
+from .minimax import MINIMAX
+from .prism import PRISM
+from .tables import JORDAN, POLAR_EXPRESS, YOU, Row, custom_name, custom_rule
+from .taylor import TAYLOR
 
 RULES: dict[str, Rule] = {
-    module.RULE.name: module.RULE for module in (prism, taylor, adaptive, minimax, polar_express, jordan, you)
+    rule.name: rule for rule in (PRISM, TAYLOR, ADAPTIVE, MINIMAX, POLAR_EXPRESS, JORDAN, YOU)
 }
 
 
@@ -15,4 +17,4 @@ def rule_named(name: str) -> Rule:
     return RULES[name] if name in RULES else custom_rule(name)
 
 
-__all__ = ["RULES", "Row", "Rule", "custom_name", "frozen", "mixture", "rule_named"]
+__all__ = ["RULES", "Row", "custom_name", "rule_named"]

@@ -26,9 +26,9 @@ from torch.nn.functional import embedding
 
 from .._iteration.basis import Basis, Coefficients
 from .._iteration.constants import kept_tensor, small_tensor
-from .._iteration.info import StepInfo
 from .._iteration.linear_algebra import real_entries
 from .._iteration.precision import accumulation_dtype, is_half
+from .._iteration.rule import StepInfo
 from .minimax import MinimaxRule, Run, image, in_x, is_exact, largest_deviation, prior, results, short
 
 # Runs of fewer steps than this choose two of them. With one the mean error of `tools/spectra` is 2 % larger
@@ -131,4 +131,4 @@ class AdaptiveRule(MinimaxRule):
         return Coefficients(*free) if free else super().complete(info)
 
 
-RULE = AdaptiveRule("adaptive", "this library, `_rules/adaptive.py`")
+ADAPTIVE = AdaptiveRule("adaptive", "this library, `_rules/adaptive.py`")

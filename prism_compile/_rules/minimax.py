@@ -36,9 +36,8 @@ from torch import Tensor
 
 from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
-from .._iteration.info import StepInfo
 from .._iteration.precision import is_half
-from .rule import Rule
+from .._iteration.rule import Rule, StepInfo
 from .taylor import taylor_coefficients
 
 # Runs of at least so many steps are for accuracy. In half precision five reach down to a rounding, and more
@@ -277,4 +276,4 @@ class MinimaxRule(Rule):
         return 0.01
 
 
-RULE = MinimaxRule("minimax", "this library; for p = 2 Amsel et al., arXiv 2505.16932")
+MINIMAX = MinimaxRule("minimax", "this library; for p = 2 Amsel et al., arXiv 2505.16932")

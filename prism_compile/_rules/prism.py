@@ -17,12 +17,11 @@ from torch import Tensor
 from .._iteration import labels
 from .._iteration.basis import Basis, Coefficients
 from .._iteration.constants import traced_constant
-from .._iteration.info import StepInfo
 from .._iteration.linear_algebra import parts_of, plus_product, real_entries
+from .._iteration.newton import horner, refined
 from .._iteration.precision import accumulation_dtype
+from .._iteration.rule import Rule, StepInfo
 from .._iteration.sketch import sketches
-from .minimum import horner, refined
-from .rule import Rule
 from .taylor import Polynomial, completed, taylor_coefficients, taylor_polynomial
 
 # The fitted coefficient is sought in [c_d, UPPER[d] * c_d]. For p = 2 these are the paper's intervals
@@ -183,4 +182,4 @@ class PrismRule(Rule):
         return sum(map(float, completed(info, highest)))
 
 
-RULE = PrismRule("prism", "Yang et al., arXiv 2601.22137")
+PRISM = PrismRule("prism", "Yang et al., arXiv 2601.22137")

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
-from .._iteration.info import StepInfo
-from .rule import Rule
+from .._iteration.rule import Rule, StepInfo
 
 Polynomial = tuple[Fraction, ...]
 
@@ -44,4 +43,4 @@ def completed(info: StepInfo, leading: float | Tensor) -> Coefficients:
     return Coefficients(1.0, taylor_coefficients(info.p, info.degree)[1], leading)
 
 
-RULE = TaylorRule("taylor", "Higham, Functions of Matrices, ch. 5, 7, 8")
+TAYLOR = TaylorRule("taylor", "Higham, Functions of Matrices, ch. 5, 7, 8")

@@ -10,8 +10,9 @@ from prism_compile._interface.options import options_for
 from prism_compile._inverse_root import RootForm
 from prism_compile._iteration.basis import Coefficients
 from prism_compile._iteration.loop import iterate
+from prism_compile._iteration.rule import Rule
 from prism_compile._planning import SpectrumForm
-from prism_compile._rules import RULES, Rule
+from prism_compile._rules import RULES
 from prism_compile._rules.taylor import taylor_coefficients
 
 from ..matrices import F64, log_spaced, spd, with_eigenvalues

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from prism_compile import inv_sqrtm
-from prism_compile._iteration.loop import StepInfo
+from prism_compile._iteration.rule import StepInfo
 from prism_compile._rules import RULES, prism
 from prism_compile._rules.taylor import taylor_coefficients
 

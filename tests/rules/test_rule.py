@@ -5,10 +5,11 @@ import torch
 
 from prism_compile._interface.options import options_for
 from prism_compile._iteration.basis import Coefficients
-from prism_compile._iteration.loop import StepInfo, iterate
+from prism_compile._iteration.loop import iterate
+from prism_compile._iteration.rule import StepInfo, frozen
 from prism_compile._planning import SpectrumForm
 from prism_compile._polar import PolarForm
-from prism_compile._rules import RULES, frozen
+from prism_compile._rules import RULES
 
 from ..matrices import F64, gaussian, log_spaced
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from prism_compile._iteration.loop import StepInfo
+from prism_compile._iteration.rule import StepInfo
 from prism_compile._rules import RULES
 
 from .published import PUBLISHED, SAFETY

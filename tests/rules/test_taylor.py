@@ -2,7 +2,7 @@
 
 import torch
 
-from prism_compile._iteration.loop import StepInfo
+from prism_compile._iteration.rule import StepInfo
 from prism_compile._rules import RULES
 from prism_compile._rules.taylor import taylor_coefficients
 

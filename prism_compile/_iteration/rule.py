@@ -1,26 +1,45 @@
-"""The contract of a rule: how the coefficients of each step's polynomial are chosen.
+"""The contract of a rule, how the coefficients of each step are chosen, and the options of a run.
 
-An iteration asks its rule for coefficients and does not know which rule it is. A rule is a file of this
-folder with a class and one row in `RULES`. What it may override:
+An iteration asks its rule for coefficients and does not know which rule it is. What a rule may override:
 
 | method         | says                                                                          |
 |----------------|-------------------------------------------------------------------------------|
 | `looks`        | whether its coefficients depend on A: it then reads R², in quintic steps      |
+| `free_count`   | how many of a step's do                                                       |
 | `margin`       | its source's factor on the bound of x^(1/p)                                   |
 | `prepare`      | what all steps of a run read                                                  |
 | `coefficients` | those of a step, from its basis and what was prepared                         |
 | `complete`     | the same from those alone that depend on A, or from none                      |
-| `newton`       | the coefficient of a step with an inverse, the same for all                   |
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from .._iteration.basis import Basis, Coefficients
-from .._iteration.info import StepInfo
-from .newton import mixture, newton_coefficient
+from .basis import Basis, Coefficients
+from .precision import real_dtype
+
+
+class StepInfo(NamedTuple):
+    """A step of a run; all of it is static.
+
+    step, steps: of the polynomials alone; newton_steps: before these. dtype: of the matrices, or of the parts
+    of complex ones. squared: as in `Form`. interval: the least x and the tolerance that `tol` and `condition`
+    ask for. sketch_size, seed: of rules with a sketch.
+    """
+
+    step: int
+    steps: int
+    p: int
+    degree: int
+    dtype: torch.dtype
+    squared: bool = True
+    newton_steps: int = 0
+    interval: tuple[float, float] | None = None
+    sketch_size: int = 1
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,9 +80,9 @@ class Rule:
         """All coefficients of a step, given those that depend on A."""
         raise NotImplementedError
 
-    def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients:
-        """Those of a step with an inverse, in the basis I, M⁻¹ - I; see `newton_coefficient`."""
-        return mixture(newton_coefficient(R, D, nu))
+    def mixture(self, step: int) -> Coefficients | None:
+        """The coefficients of a step with an inverse, None where they are to be found."""
+        return None
 
     def growth(self, info: StepInfo) -> float:
         """The most by which a step can enlarge a vanishing singular value: the largest possible g(1)."""
@@ -72,6 +91,44 @@ class Rule:
     def gram_error(self) -> float:
         """The largest error relative to σ_max² that propagating a Gram matrix may cause."""
         return 0.05
+
+
+class Options(NamedTuple):
+    """Static settings of a run, checked; `form` and `side` are of polar factors only.
+
+    interval: the least x and the tolerance that `tol` and `condition` ask for.
+    """
+
+    p: int
+    steps: int
+    degree: int
+    rule: Rule
+    scaling: str
+    sketch_size: int
+    seed: int
+    gradient: str
+    history: bool
+    form: str = "auto"
+    side: str = "right"
+    newton_steps: int = 0
+    interval: tuple[float, float] | None = None
+
+
+def step_info(options: Options, step: int, dtype: torch.dtype, squared: bool) -> StepInfo:
+    """What a rule is told of a step."""
+    first = options.newton_steps
+    return StepInfo(
+        step,
+        options.steps - first,
+        options.p,
+        options.degree,
+        real_dtype(dtype),
+        squared,
+        newton_steps=first,
+        interval=options.interval,
+        sketch_size=options.sketch_size,
+        seed=options.seed,
+    )
 
 
 @dataclass(frozen=True)
@@ -92,7 +149,7 @@ class FrozenRule(Rule):
     def coefficients(self, info: StepInfo, basis: Basis, prepared: Any) -> Coefficients:
         return self.chosen[info.step]
 
-    def newton(self, step: int, R: Tensor, D: Tensor, nu: Tensor) -> Coefficients:
+    def mixture(self, step: int) -> Coefficients | None:
         return self.mixtures[step]
 
     def growth(self, info: StepInfo) -> float:

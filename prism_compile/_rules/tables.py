@@ -8,8 +8,7 @@ from torch import Tensor
 
 from .._iteration.basis import Coefficients
 from .._iteration.constants import traced_constant
-from .._iteration.info import StepInfo
-from .rule import Rule
+from .._iteration.rule import Rule, StepInfo
 
 Row = tuple[float, float, float]
 _RULES: dict[str, "TableRule"] = {}
@@ -65,3 +64,50 @@ def custom_rule(name: str) -> TableRule:
     """The rule of such a name."""
     found: TableRule = getattr(_CUSTOM, name)
     return found
+
+
+_POLAR_EXPRESS_SAFETY = 1.01
+_POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.9089021159629494, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+)
+
+
+def _with_safety(row: Row) -> Row:
+    """A row for arguments enlarged by the safety factor, so that rounding cannot leave its interval."""
+    a, b, c = row
+    return a / _POLAR_EXPRESS_SAFETY, b / _POLAR_EXPRESS_SAFETY**3, c / _POLAR_EXPRESS_SAFETY**5
+
+
+# For singular values in [1e-3, 1] the best in the worst case; with the classical step last.
+POLAR_EXPRESS = TableRule(
+    "polar_express",
+    "Amsel et al., arXiv 2505.16932, singular values in [1e-3, 1]",
+    scaling="frobenius",
+    safety=_POLAR_EXPRESS_SAFETY,
+    table=(*map(_with_safety, _POLAR_EXPRESS), (1.875, -1.25, 0.375)),
+)
+# Steep: it does not converge below a residual of about 0.2.
+JORDAN = TableRule(
+    "jordan",
+    "K. Jordan, Muon: an optimizer for hidden layers (2024); torch.optim.Muon",
+    scaling="frobenius",
+    table=((3.4445, -4.7750, 2.0315),),
+)
+YOU = TableRule(
+    "you",
+    "J. You, coefficients published with modded-nanogpt (2025)",
+    scaling="frobenius",
+    table=(
+        (4.0848, -6.8946, 2.9270),
+        (3.9505, -6.3029, 2.6377),
+        (3.7418, -5.5913, 2.3037),
+        (2.8769, -3.1427, 1.2046),
+        (2.8366, -3.0525, 1.2012),
+    ),
+)
