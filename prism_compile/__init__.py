@@ -9,6 +9,7 @@ Each part may import its own modules and the parts below it:
     _interface                                    options, the driver `run`, gradients, operators
     _rules                                        how the coefficients of a step are chosen
     _iteration                                    the loop, its polynomials, scaling; the contract of a rule
+    _torch                                        what rests on torch's private names
 """
 
 from ._interface.op import keep_ops

@@ -12,10 +12,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "prism_compile"
 # From the ground up; a module may import its own layer and those below it.
 FUNCTIONS = ("_polar", "_sign", "_square_root", "_inverse_root", "_inverse")
 LAYERS = {
-    **{"_iteration": 0, "_rules": 1, "_interface": 2},
-    **dict.fromkeys(FUNCTIONS, 3),
+    **{"_torch": 0, "_iteration": 1, "_rules": 2, "_interface": 3},
+    **dict.fromkeys(FUNCTIONS, 4),
     # What a module gets by importing the package itself.
-    **{"_planning": 4, "__init__": 5, "optim": 6},
+    **{"_planning": 5, "__init__": 6, "optim": 7},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -10,21 +10,19 @@ i.e. the Jacobian-vector product of the same iteration with the same coefficient
 the forward pass but A and those coefficients.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from .._iteration.basis import Coefficients
-from .._iteration.constants import traced_constant
 from .._iteration.linear_algebra import adjoint
 from .._iteration.loop import Record
 from .._iteration.newton import mixture
 from .._iteration.precision import ieee_float32, without_autocast
 from .._iteration.rule import Options, StepInfo, frozen, step_info
+from .._torch import known_after, load_forward_mode, renamed
 from .results import History
 
 Solve = Callable[[Tensor, Options], tuple[tuple[Tensor, ...], Record]]
@@ -62,17 +60,6 @@ def _per_step(free: Sequence[Tensor], run: Run, dtype: torch.dtype) -> list[Coef
     return found
 
 
-@traced_constant
-def _load_forward_mode() -> None:
-    """Have torch load what its forward mode asks for at the first use.
-
-    Doing so it calls `torch.jit.script`, and warns of that call of its own in the midst of a backward pass.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated")
-        forward_ad._maybe_load_decompositions()
-
-
 def _push(run: Run, A: Tensor, free: Sequence[Tensor], direction: Tensor) -> tuple[Tensor, ...]:
     """Df(A)[direction] of each result, with the coefficients of an earlier run."""
     solve, options = run.solve, run.options
@@ -81,23 +68,6 @@ def _push(run: Run, A: Tensor, free: Sequence[Tensor], direction: Tensor) -> tup
     with without_autocast(A), ieee_float32(A):
         pushed: tuple[Tensor, ...] = torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
         return pushed
-
-
-def _after(A: Tensor, direction: Tensor) -> Tensor:
-    """A, as something that is known only when its tangent is.
-
-    In A itself a compiler would find the forward pass's products again, and what does not depend on the
-    gradient it would compute in the forward pass: both would be stored for the backward pass.
-    """
-    return torch.where(direction.isnan(), direction, A) if torch.compiler.is_compiling() else A
-
-
-def _renamed(numbers: Sequence[Tensor]) -> list[Tensor]:
-    """The coefficients as other nodes of the graph, for the same reason.
-
-    A compiler sees through a copy, but not through a scaling, which is exact.
-    """
-    return [number * 0.5 * 2 for number in numbers] if torch.compiler.is_compiling() else list(numbers)
 
 
 def _free(record: Record) -> list[Tensor]:
@@ -131,7 +101,7 @@ class _DualGradient(torch.autograd.Function):
         for index, gradient in enumerate(gradients[: ctx.results]):
             # A tangent laid out unlike A has no place where sizes are symbolic.
             direction = (adjoint(gradient) if ctx.run.adjoints else gradient).contiguous()
-            pushed = _push(ctx.run, _after(A, direction), _renamed(free), direction)[index]
+            pushed = _push(ctx.run, known_after(A, direction), renamed(free), direction)[index]
             pushed = adjoint(pushed) if ctx.run.adjoints else pushed
             total = pushed if total is None else total + pushed
         return total, None
@@ -156,7 +126,7 @@ def _parts(outputs: tuple[Tensor, ...], run: Run, dtype: torch.dtype) -> tuple[t
 
 def solve_with_dual_gradient(A: Tensor, run: Run) -> tuple[tuple[Tensor, ...], Record]:
     """`run.solve(A, run.options)`, differentiated by running it again."""
-    _load_forward_mode()
+    load_forward_mode()
     function = _DualGradient if torch.compiler.is_compiling() else _DualGradientBothModes
     apply: Callable[..., tuple[Tensor, ...]] = function.apply
     results, free, history = _parts(apply(A, run), run, A.dtype)

@@ -4,11 +4,9 @@ The ops are CompositeImplicitAutograd: an export keeps each as one node, while I
 compile through its body, every derivative is that of the body, and nothing needs a fake kernel.
 """
 
-import hashlib
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .._iteration.labels import function as label
+from .._torch import is_transformed, key_compile_cache
 from .numbers import plain_call
 from .options import RuleLike, check_table
 from .results import History, PolarFactors, SqrtPair
@@ -86,10 +85,10 @@ def _implementation(function: Function, symbolic: Callable[..., Any] | None) -> 
 
     @wraps(function)
     def run(A: Tensor, *arguments: Any, **options: Any) -> Any:
-        _key_compile_cache()
+        key_compile_cache()
         options = _with_table(options, default)
         # Inside an op torch.func finds no kernel for a custom autograd function.
-        if options.get("gradient") == "dual" and torch._C._are_functorch_transforms_active():
+        if options.get("gradient") == "dual" and is_transformed():
             raise RuntimeError(
                 f"torch.ops.prism.{name} with gradient='dual' has no torch.func transforms: "
                 f"call prism_compile.{name}, or gradient='unrolled'"
@@ -134,25 +133,6 @@ def exported_as_op(symbolic: Callable[..., Any] | None = None) -> Callable[[Func
         return cast(Function, front)
 
     return decorate
-
-
-def _source_digest() -> str:
-    """A hash of this package's source."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _key_compile_cache() -> None:
-    """Make the source part of the compile cache's key, once a graph is traced that calls an op.
-
-    Such a graph holds only the op's name, so that Inductor's cache on disk would serve code of an older body
-    after an upgrade. Graphs of the functions hold their bodies and need no key.
-    """
-    tag = torch.compiler.config.cache_key_tag
-    if "prism_compile=" not in tag and torch._C._len_torch_dispatch_stack() > 0:
-        torch.compiler.config.cache_key_tag = f"{tag} prism_compile={_source_digest()}".strip()
 
 
 # Let exported programs that return the named tuples be saved.

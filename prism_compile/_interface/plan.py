@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy
 import torch
 
-from .._iteration.constants import traced_constant
 from .._iteration.rule import Rule, StepInfo
 from .._rules import rule_named
 from .._rules.minimax import steps_for_interval
+from .._torch import traced_constant
 from .numbers import check_number, fixed
 
 MOST_STEPS = 200

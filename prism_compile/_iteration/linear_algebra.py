@@ -1,10 +1,7 @@
 """Products, norms and the identity, for batches `[b, m, n]`."""
 
-from itertools import accumulate
-
 import torch
 from torch import Tensor
-from torch._guards import detect_fake_mode
 
 from .precision import accumulation_dtype
 
@@ -100,6 +97,7 @@ def frobenius_norm(A: Tensor) -> Tensor:
 
 
 def _is_symbol(size: int) -> bool:
+    """Whether a size is one that a graph leaves open."""
     if not (torch.compiler.is_compiling() or isinstance(size, torch.SymInt)):
         return False
     # Not above, for it takes half a second to import.
@@ -122,31 +120,3 @@ def rms_norm(residual: Tensor) -> Tensor:
     """‖R‖_F/√n of each matrix, `[b]`; no derivative flows through it."""
     norm = frobenius_norm(residual.detach())
     return (norm * inverse_root_of(residual.shape[-1], norm))[:, 0, 0]
-
-
-def parts_of(x: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:
-    """x in parts along a dimension: views, but for draft export.
-
-    That compares storage offsets of fake and real tensors (torch/_subclasses/fake_utils.py), and so binds a
-    size that an offset is a multiple of.
-    """
-    if not _is_draft(x):
-        parts: tuple[Tensor, ...] = x.split(sizes, dim)
-        return parts
-    ends = list(accumulate(sizes))
-    ranges = [torch.arange(end - size, end, device=x.device) for size, end in zip(sizes, ends)]
-    return tuple(x.index_select(dim, index) for index in ranges)
-
-
-def unbound(x: Tensor) -> tuple[Tensor, ...]:
-    """x[0], x[1] and so on; as views as in `parts_of`."""
-    if not _is_draft(x):
-        return x.unbind()
-    return tuple(part.squeeze(0) for part in parts_of(x, (1,) * x.shape[0], 0))
-
-
-def _is_draft(x: Tensor) -> bool:
-    # An eager call, which has no modes, need not search for one.
-    if torch.compiler.is_dynamo_compiling() or torch._C._len_torch_dispatch_stack() == 0:
-        return False
-    return getattr(detect_fake_mode(x), "propagate_real_tensors", False)

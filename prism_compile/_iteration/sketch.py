@@ -8,7 +8,7 @@ Hash: the two-round 32-bit mixer of C. Wellons' "hash prospector" search.
 import torch
 from torch import Tensor
 
-from .linear_algebra import parts_of, unbound
+from .._torch import parts_of, unbound
 
 _MASK = 2**32 - 1
 _STEPS_PER_HASH = 32

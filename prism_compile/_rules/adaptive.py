@@ -25,10 +25,10 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from .._iteration.basis import Basis, Coefficients
-from .._iteration.constants import kept_tensor, small_tensor
 from .._iteration.linear_algebra import real_entries
 from .._iteration.precision import accumulation_dtype, is_half
 from .._iteration.rule import StepInfo
+from .._torch import kept_tensor, small_tensor
 from .minimax import MinimaxRule, Run, image, in_x, is_exact, largest_deviation, prior, results, short
 
 # Runs of fewer steps than this choose two of them. With one the mean error of `tools/spectra` is 2 % larger

@@ -35,9 +35,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from .._iteration.basis import Coefficients
-from .._iteration.constants import traced_constant
 from .._iteration.precision import is_half
 from .._iteration.rule import Rule, StepInfo
+from .._torch import traced_constant
 from .taylor import taylor_coefficients
 
 # Runs of at least so many steps are for accuracy. In half precision five reach down to a rounding, and more

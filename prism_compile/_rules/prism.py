@@ -16,12 +16,12 @@ from torch import Tensor
 
 from .._iteration import labels
 from .._iteration.basis import Basis, Coefficients
-from .._iteration.constants import traced_constant
-from .._iteration.linear_algebra import parts_of, plus_product, real_entries
+from .._iteration.linear_algebra import plus_product, real_entries
 from .._iteration.newton import horner, refined
 from .._iteration.precision import accumulation_dtype
 from .._iteration.rule import Rule, StepInfo
 from .._iteration.sketch import sketches
+from .._torch import parts_of, traced_constant
 from .taylor import Polynomial, completed, taylor_coefficients, taylor_polynomial
 
 # The fitted coefficient is sought in [c_d, UPPER[d] * c_d]. For p = 2 these are the paper's intervals

@@ -7,8 +7,8 @@ from types import ModuleType
 from torch import Tensor
 
 from .._iteration.basis import Coefficients
-from .._iteration.constants import traced_constant
 from .._iteration.rule import Rule, StepInfo
+from .._torch import traced_constant
 
 Row = tuple[float, float, float]
 _RULES: dict[str, "TableRule"] = {}

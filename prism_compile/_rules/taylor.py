@@ -9,8 +9,8 @@ from fractions import Fraction
 from torch import Tensor
 
 from .._iteration.basis import Coefficients
-from .._iteration.constants import traced_constant
 from .._iteration.rule import Rule, StepInfo
+from .._torch import traced_constant
 
 Polynomial = tuple[Fraction, ...]
 

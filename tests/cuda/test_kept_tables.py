@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prism_compile._iteration.constants import kept_tensor
+from prism_compile._torch import kept_tensor
 
 from .device import needs_cuda, needs_values, without_waits
 

@@ -1,13 +1,13 @@
-"""Numbers that are finished while a graph is traced."""
+"""What `_torch.py` makes: constants of graphs, and tables that are made once."""
 
 import pytest
 import torch
 from torch._dynamo.testing import EagerAndRecordGraphs
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from prism_compile._iteration.constants import in_memory, kept_tensor, small_tensor, traced_constant
+from prism_compile._torch import kept_tensor, small_tensor, traced_constant
 
-from ..matrices import gaussian
+from .matrices import gaussian
 
 
 @traced_constant
@@ -90,9 +90,3 @@ def test_a_fake_device_has_fake_tensors():
 def test_small_tensor_is_torchs(numbers):
     made = small_tensor(numbers, torch.float64, torch.device("cpu"))
     assert torch.equal(made, torch.tensor(numbers, dtype=torch.float64))
-
-
-def test_in_memory_changes_nothing():
-    A = gaussian(3, 4)
-    assert torch.equal(in_memory(A), A)
-    assert in_memory(A).data_ptr() == A.data_ptr()

@@ -1,0 +1,190 @@
+"""The private names of torch that `_torch.py` rests on: each is there, and means what its table says."""
+
+import sys
+from types import FunctionType
+
+import pytest
+import torch
+from functorch.compile import aot_module_simplified
+from torch._dynamo.testing import EagerAndRecordGraphs
+from torch._functorch import pyfunctorch
+from torch._guards import detect_fake_mode
+from torch._inductor.fx_passes.post_grad import post_grad_passes
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from prism_compile._torch import known_after, parts_of, renamed, unbound
+
+
+def test_dynamo_marks_constants_by_an_attribute():
+    def function():
+        return 1
+
+    assert torch.compiler.assume_constant_result(function)._dynamo_marked_constant is True
+
+
+def test_dynamo_marks_static_sizes_by_attributes():
+    table = torch.ones(2, 3)
+    torch._dynamo.mark_static(table)
+    assert table._dynamo_static_indices == {0, 1}
+    assert table._has_dynamo_dim_marking is True
+
+
+def test_dynamo_calls_tensors_by_the_name_of_the_code_that_returns_them():
+    made = torch.ones(2)
+
+    def table():
+        return made
+
+    own = FunctionType(table.__code__.replace(co_name="chosen_name"), {}, "table", None, table.__closure__)
+    own._dynamo_marked_constant = True
+    recorder = EagerAndRecordGraphs()
+    torch.compile(lambda A: A + own(), fullgraph=True, backend=recorder)(torch.ones(2))
+    (graph,) = recorder.graphs
+    assert any("chosen_name" in name for name, _ in graph.named_buffers())
+
+
+def test_fake_modes_are_found_and_say_what_they_allow():
+    A = torch.ones(2)
+    assert detect_fake_mode(A) is None
+    with FakeTensorMode() as mode:
+        assert detect_fake_mode(torch.ones(2)) is mode
+    assert (mode.allow_non_fake_inputs, mode.propagate_real_tensors) == (False, False)
+
+
+def test_draft_export_propagates_real_tensors():
+    found = []
+
+    class Module(torch.nn.Module):
+        def forward(self, A):
+            mode = detect_fake_mode(A)
+            found.append(mode is not None and mode.propagate_real_tensors)
+            return A + 1
+
+    torch.export.draft_export(Module(), (torch.ones(2),))
+    assert True in found
+
+
+def test_inductor_says_whether_it_compiles_ahead_of_time():
+
+    assert sys.modules["torch._inductor.virtualized"].V.aot_compilation in (False, None)
+
+
+def test_functional_tensors_are_known():
+    seen = []
+    torch.func.functionalize(lambda A: seen.append(torch._is_functional_tensor(A)) or A + 1)(torch.ones(2))
+    assert seen == [True]
+    assert torch._is_functional_tensor(torch.ones(2)) is False
+
+
+class Count(TorchDispatchMode):
+    """Counts what it sees."""
+
+    seen = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.seen += 1
+        return function(*arguments, **(options or {}))
+
+
+def test_modes_are_counted_and_disabled():
+    with Count() as mode:
+        assert torch._C._len_torch_dispatch_stack() == 1
+        with _disable_current_modes():
+            assert torch._C._len_torch_dispatch_stack() == 0
+            torch.ones(2)
+        assert mode.seen == 0
+        torch.ones(2)
+        assert mode.seen == 1
+    assert torch._C._len_torch_dispatch_stack() == 0
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
+def test_the_tracing_state_can_be_put_aside():
+    def function(A):
+        state = torch._C._get_tracing_state()
+        torch._C._set_tracing_state(None)
+        hidden = torch.ones(2).cos()
+        torch._C._set_tracing_state(state)
+        return A + hidden
+
+    graph = str(torch.jit.trace(function, torch.ones(2)).graph)
+    assert "cos" not in graph
+    assert "aten::add" in graph
+
+
+def test_transforms_are_seen_and_cleared():
+    seen = []
+
+    def function(A):
+        seen.append(torch._C._are_functorch_transforms_active())
+        with pyfunctorch.temporarily_clear_interpreter_stack():
+            seen.append(torch._C._are_functorch_transforms_active())
+        return A
+
+    torch.func.vmap(function)(torch.ones(2))
+    assert seen == [True, False]
+    assert not torch._C._are_functorch_transforms_active()
+
+
+def test_the_compile_cache_has_a_tag():
+    # A config of torch's refuses names that it has not.
+    with torch.compiler.config.patch(cache_key_tag="another"):
+        assert torch.compiler.config.cache_key_tag == "another"
+    with pytest.raises(AttributeError):
+        torch.compiler.config.cache_key_tags = ""
+
+
+def test_forward_mode_can_be_loaded():
+    forward_ad._maybe_load_decompositions()
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(2), torch.ones(2))
+        assert torch.equal(forward_ad.unpack_dual(dual * dual).tangent, torch.full((2,), 2.0))
+
+
+def test_named_tuples_can_be_registered():
+    assert callable(_pytree._register_namedtuple)
+
+
+def test_profiles_take_ranges_that_are_no_ops():
+    label = torch._C._profiler._RecordFunctionFast("prism::here")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile, label:
+        torch.ones(2)
+    assert "prism::here" in {event.name for event in profile.events()}
+
+
+def test_tensors_are_asserted_without_waiting():
+    torch._assert_async(torch.tensor(True), "never")
+    with pytest.raises(RuntimeError, match="said so"):
+        torch._assert_async(torch.tensor(False), "said so")
+
+
+def test_parts_are_views():
+    A = torch.arange(6.0).reshape(3, 2)
+    assert [part.data_ptr() for part in parts_of(A, (1, 2), 0)] == [A.data_ptr(), A[1].data_ptr()]
+    assert all(torch.equal(part, row) for part, row in zip(unbound(A), A))
+
+
+def test_compilers_do_not_see_through_the_tricks():
+    """In the graph that Inductor generates code from, both are operations still."""
+    graphs = []
+
+    def inner(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def function(A, direction):
+        return known_after(A, direction) + renamed([A])[0]
+
+    def backend(graph, inputs):
+        return aot_module_simplified(graph, inputs, fw_compiler=inner)
+
+    A = torch.randn(3)
+    assert torch.equal(torch.compile(function, fullgraph=True, backend=backend)(A, A), 2 * A)
+    (graph,) = graphs
+    post_grad_passes(graph, True)
+    called = [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+    assert called.count("aten.mul.Tensor") == 2
+    assert "aten.where.self" in called
