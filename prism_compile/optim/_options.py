@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from inspect import signature
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy
 import torch
@@ -52,7 +52,7 @@ def solve(stack: Tensor, options: SolveOptions) -> Tensor:
     if options.dtype not in (None, stack.dtype):
         # Rounding to half precision must not lose the direction of a matrix of small entries.
         stack = (stack / nonzero(magnitude(stack))).to(options.dtype)
-    return polar(
+    U = polar(
         stack,
         steps=options.steps,
         degree=options.degree,
@@ -60,6 +60,7 @@ def solve(stack: Tensor, options: SolveOptions) -> Tensor:
         sketch_size=options.sketch_size,
         seed=options.seed,
     )
+    return cast(Tensor, U)
 
 
 def group_defaults(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Inverse roots of a batch of Kronecker factors, by PRISM or by eigendecomposition."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ def inverse_roots(A: Tensor, correction: Tensor, options: RootOptions) -> Tensor
     empty = _trace(A) < torch.finfo(A.dtype).tiny
     A = torch.where(empty, identity_like(A), A)
     root = _eigh_root(A, p, eps) if solver == "eigh" else inv_root(A, p, eps=eps, steps=steps)
-    return root * correction ** (1 / p)
+    return cast(Tensor, root) * correction ** (1 / p)
 
 
 def compiled_inverse_roots(options: dict[str, Any]) -> Callable[..., Tensor]:

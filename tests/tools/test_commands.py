@@ -51,7 +51,7 @@ def test_no_command_is_without_a_study():
 def test_a_command_finds_the_studies(tmp_path):
     """From another folder, and without a path of the caller's."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    script = f'source "{TOOLS}/environment.sh"; python="{sys.executable}"; study stub --check'
+    script = f'source "{TOOLS}/environment.sh"; python="{sys.executable}"; study scale --help'
     subprocess.run(["bash", "-euc", script], cwd=tmp_path, env=clean, check=True)
 
 
@@ -80,9 +80,3 @@ def test_train(folders, capsys):
     assert 0 < deviation < 0.9
     assert sum(row[:1] == ["Shampoo"] for row in rows) == 1 + len(SHAMPOO_STEPS)
     assert has_png(folders / "out" / "train.png")
-
-
-def test_stub():
-    from studies.stub.__main__ import main
-
-    assert main(["--check"]) == 0

@@ -1,1 +1,0 @@
-"""The package's types, from its signatures."""
