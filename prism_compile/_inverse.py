@@ -76,9 +76,6 @@ def inv(
         A⁻¹ `[..., n, n]`; with `history`, `(inverse, History)`. A singular A shows as a residual that
         stays above 0; a zero matrix gives non-finite values.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
-
     Cost: 3 products of n·n·n per step (degree=1: 2, and one more in the first with Schatten scaling).
 
     Source: Yang et al., arXiv 2601.22137, Part I.

@@ -121,9 +121,6 @@ def inv_root(
         A^(-1/p) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
         residual that stays above 0 or as NaN; a zero matrix gives non-finite values.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
-
     Cost: steps·(2 + k) - k - 1 products of n·n·n, where k is the products of g(R)^p M: p for odd p,
         s + p/2^s for p with s factors of two (degree=1: one fewer in each step but, with Schatten
         scaling, the first).

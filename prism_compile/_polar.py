@@ -1,4 +1,18 @@
-"""Polar factor and polar decomposition."""
+"""Polar factor and polar decomposition.
+
+For A `[m, n]` with m ≥ n (else Aᴴ), by the odd polynomials of Yang et al., arXiv 2601.22137, Part I:
+
+    c = a bound on the largest eigenvalue of AᴴA        `_iteration/scaling.py`
+    X = A/√c                                            `start`
+    repeat `steps` times:                               `_iteration/loop.py`
+        R = I - XᴴX                                     `residual`
+        g(R) = g0 I + g1 R + g2 R²                      coefficients by a rule, `_rules`
+        X ← X g(R)                                      `update`
+    U = X,  H = (UᴴA + AᴴU)/2                           `results`, `finished`
+
+The option `newton_steps` puts steps with an inverse before these, `_iteration/newton.py`. Everything around the
+iteration is the same for all functions: `_interface/run.py`.
+"""
 
 from typing import Any, NamedTuple
 
@@ -145,7 +159,7 @@ def _for_any_size(A: Tensor, options: dict[str, Any]) -> dict[str, Any]:
 
     The iteration works on the smaller side, which such a graph has fixed: the orientation is asserted at run
     time, for AOTInductor drops the guards of its inputs and would iterate on the wrong side. The form "auto"
-    is direct, lest the graph be bound to one side of the aspect ratio that it goes by, too.
+    becomes "direct": it goes by the aspect ratio, and would bind the graph to one side of it, too.
     """
     m, n = A.shape[-2:]
     wide = m < n
@@ -190,7 +204,7 @@ def polar(
             than 128 rows one after the other, for what torch has for batches waits for the device.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
-            "taylor" (classical), a fixed table: "polar_express", "jordan", "you", or a table of your own: a
+            "taylor" (classical), a fixed table: "polar_express", "jordan", "you", or your table: a
             sequence of rows (a, b, c) of quintics x ← a x + b x³ + c x⁵, one a step, the last repeated. None
             is "adaptive", or "prism" for degree=1.
         scaling: "schatten", "frobenius", or None for the one that the rule's source prescribes.
@@ -213,7 +227,7 @@ def polar(
     Cost: with m ≥ n (else of Aᴴ), per direct step 4mn² + 2n³ flops: two m·n·n products, one n·n·n.
         degree=1 saves the n·n·n product in all steps but, with Schatten scaling, the first.
         In the Gram form 4mn² for each segment (in float32 two, up to 5 steps of "adaptive" or 7 of "prism")
-        and 2n³ for each of 4·steps - 3·segments products; the last step is a segment of its own.
+        and 2n³ for each of 4·steps - 3·segments products; the last step is always one segment.
 
         A Newton step is an inverse and an n·n·n product; before the first there is one more.
 
@@ -263,9 +277,6 @@ def polar_factors(
     Returns:
         `PolarFactors(U, H)`: U `[..., m, n]`, H `[..., n, n]`, or `[..., m, m]` on the left; with `history`,
         `(PolarFactors, History)`.
-
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: `polar`'s and one m·n·n product, on the left m·m·n.
 

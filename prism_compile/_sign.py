@@ -80,9 +80,6 @@ def signm(
     Returns:
         sign(A) `[..., n, n]`; with `history`, `(sign, History)`.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
-
     Cost: 3 products of n·n·n per step (degree=1: 2, and one more in the first with Schatten scaling).
         A Newton step is an inverse and a product; before the first there is one more.
 

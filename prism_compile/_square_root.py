@@ -154,9 +154,6 @@ def sqrtm(
         residual above 0. So does a singular one, whose zero eigenvalues rounding may make negative: the root
         is good to √(machine epsilon) for about 10 steps, then needs `eps`.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
-
     Cost: 4·steps - 3 products of n·n·n (degree=1: 3·steps - 2); 2 (2) for a single step.
         A Newton step is an inverse and two products, the first has none.
 
@@ -205,9 +202,6 @@ def inv_sqrtm(
         A^(-1/2) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
         residual that stays above 0 or as NaN; a zero matrix gives non-finite values.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
-
     Cost: 4·steps - 3 products of n·n·n (degree=1: 3·steps - 2).
         A Newton step is an inverse and two products, the first has none.
 
@@ -255,9 +249,6 @@ def sqrtm_pair(
     Returns:
         `SqrtPair(sqrt, inv_sqrt)`, each `[..., n, n]`; with `history`, `(SqrtPair, History)`. For what bad
         input gives see `sqrtm` and `inv_sqrtm`.
-
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
 
     Cost: 4·steps - 2 products of n·n·n (degree=1: 3·steps - 1).
         A Newton step is an inverse and two products, the first has none.

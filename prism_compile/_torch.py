@@ -80,7 +80,7 @@ def _constants_are_lost(A: Tensor) -> bool:
     return inductor is None or not inductor.V.aot_compilation
 
 
-# For each table made so far a function without arguments that returns it, by a name of its own.
+# A function without arguments for each table made so far, which returns it; their names say what they are of.
 _TABLES = ModuleType("prism_compile_tables")
 
 
@@ -207,7 +207,7 @@ def _is_draft(x: Tensor) -> bool:
 def load_forward_mode() -> None:
     """Have torch load what its forward mode asks for at the first use.
 
-    Doing so it calls `torch.jit.script`, and warns of that call of its own in the midst of a backward pass.
+    The first use is a backward pass, and torch then warns of its own call of `torch.jit.script`.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated")

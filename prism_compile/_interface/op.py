@@ -30,7 +30,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def _schema_argument(parameter: inspect.Parameter) -> str:
     default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
-    # A rule that is a table has an argument of its own, for a schema has no unions.
+    # A rule that is a table goes by another argument, for a schema has no unions.
     table = ", float[]? table=None" if parameter.annotation == RuleLike else ""
     return f"{_TYPES[parameter.annotation]} {parameter.name}{default}{table}"
 
@@ -61,7 +61,7 @@ def _with_table(options: dict[str, Any], default: str | None) -> dict[str, Any]:
 
 
 def _for_op(options: dict[str, Any]) -> dict[str, Any]:
-    """The other way about."""
+    """A function's options as its op's: the rows of a rule are the numbers of `table`."""
     if isinstance(options.get("rule"), (str, type(None))):
         return options
     rest = {name: value for name, value in options.items() if name != "rule"}

@@ -15,7 +15,7 @@ from .form import Form
 from .linear_algebra import identity_like, rms_norm
 from .newton import Log, bound_near_one, newton_steps
 from .rule import Options, StepInfo, step_info
-from .scaling import scaled_basis, schatten_bound, with_room
+from .scaling import enlarged, scaled_basis, schatten_bound
 
 
 class Record(NamedTuple):
@@ -57,7 +57,7 @@ def _begin(form: Form[Any], A: Tensor, options: Options) -> tuple[Any, Tensor, T
         # The product gives R², too, with no other.
         basis = scaled_basis(M, squared if options.degree == 2 else None, identity, bound)
         return form.start(A, bound), scale, bound, basis
-    bound = with_room(form.frobenius_bound(A), margin)
+    bound = enlarged(form.frobenius_bound(A), margin)
     state = form.start(A, bound)
     return state, scale, bound, _basis(form, state, identity_like(A), _reads_square(options, info))
 
@@ -95,7 +95,7 @@ def _begin_after_newton(
     with labels.phase("scaling"):
         squared = torch.bmm(M, M) if schatten or _reads_square(options, info) else None
         bound_now = bound_near_one(M, squared if schatten else None, identity)
-        again = with_room(bound_now, options.rule.margin() ** options.p)
+        again = enlarged(bound_now, options.rule.margin() ** options.p)
         if options.degree == 1:
             squared = None
         return form.rescaled(state, again), scale, bound, scaled_basis(M, squared, identity, again)

@@ -30,7 +30,7 @@ from .basis import Coefficients, Mixture
 from .form import Form
 from .linear_algebra import frobenius_norm, identity_like, quotient, real_entries, rms_norm
 from .rule import Options, Rule
-from .scaling import magnitude, nonzero, with_room
+from .scaling import enlarged, magnitude, nonzero
 
 # Of `refined`.
 _NEWTON_STEPS = 2
@@ -117,7 +117,7 @@ def newton_steps(
     """The first `options.newton_steps` steps: the state, A's magnitude, the bound, M and the identity."""
     with labels.phase("scaling"):
         A, scale = form.prepare(A)
-        bound = with_room(form.frobenius_bound(A), 1.0)
+        bound = enlarged(form.frobenius_bound(A), 1.0)
         state, M, identity = (
             form.start(A, bound),
             quotient(form.spectrum(A), nonzero(bound)),

@@ -66,7 +66,7 @@ def _ieee(matmul: Any, asked: str) -> Iterator[None]:
 
 
 def ieee_float32(A: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Float32 products on A's device in all 24 bits, whatever `torch.set_float32_matmul_precision` asked for.
+    """Float32 products on A's device in all 24 bits, under any `torch.set_float32_matmul_precision`.
 
     With the 11 bits of TF32 a root of condition 1e6 is NaN. This is for eager calls and around calls of
     compiled functions; in a graph that is being compiled it does nothing, for there the setting is the

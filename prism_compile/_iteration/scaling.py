@@ -44,14 +44,14 @@ def relative_asymmetry(A: Tensor) -> Tensor:
     return relative_norm(A - adjoint(A), A)
 
 
-def with_room(bound: Tensor, margin: float) -> Tensor:
-    """Rank one attains the bound: a few ulps keep its scaled eigenvalue from rounding past one."""
+def enlarged(bound: Tensor, margin: float) -> Tensor:
+    """The bound times a margin, and a few ulps, for a matrix of rank one attains it and may round up."""
     return bound * (margin * (1 + 8 * torch.finfo(bound.dtype).eps))
 
 
 def schatten_bound(squared: Tensor, margin: float) -> Tensor:
     """A bound c on the spectral radius of M `[b, n, n]`, from M²."""
-    return with_room(frobenius_norm(squared) ** 0.5, margin)
+    return enlarged(frobenius_norm(squared) ** 0.5, margin)
 
 
 def scaled_basis(M: Tensor, squared: Tensor | None, identity: Tensor, bound: Tensor) -> Basis:

@@ -42,7 +42,7 @@ def sketches(
     for first in range(0, steps, _STEPS_PER_HASH):
         words = hashed_words(n, sketch_size, first // _STEPS_PER_HASH, seed, device)
         bits = torch.arange(min(_STEPS_PER_HASH, steps - first), device=device)[:, None, None]
-        # Not `words >> bits`, an operator of its own which ONNX has not.
+        # `words >> bits` is another operator, which ONNX has not.
         signs.append(1 - 2 * (torch.bitwise_right_shift(words, bits) & 1))
     S = (signs[0] if len(signs) == 1 else torch.cat(signs)).to(dtype)
     # One tensor of rows 0, S, 0 holds both.

@@ -74,7 +74,7 @@ def results(rows: Any, x: Any, left: int, p: int) -> Any:
 
 
 def in_x(g: Any) -> Any:
-    """Coefficients in powers of r = 1 - x as those in powers of x, and the other way about."""
+    """Coefficients in powers of r = 1 - x as those in powers of x; the map is its own inverse."""
     g0, g1, g2 = g
     return g0 + g1 + g2, -g1 - 2 * g2, g2
 
@@ -129,14 +129,14 @@ def steps_to(
     count: int,
     p: int,
     dip: float = 0.0,
-    room: float = 1.0,
+    overshoot: float = 1.0,
     exact: bool = False,
     least: float = 0,
 ) -> tuple[ndarray, ndarray]:
     """The last `count` steps of the tables with these aims `[E]`, and the z = x^(1/p) that so many reach.
 
-    dip: the least x at t. room: steps are for values of up to so much above one. exact: the last step is the
-    classical one. least: an x; no more steps are made once it is reached.
+    dip: the least x at t. overshoot: the largest value that a step is for, one or a little more. exact: the
+    last step is the classical one. least: an x; no more steps are made once it is reached.
 
     Returns:
         Coefficients in powers of x `[count, E, 3]` and z `[count, E]`, from one step left upwards.
@@ -148,8 +148,8 @@ def steps_to(
             q = numpy.broadcast_to(in_x(taylor_coefficients(p, 2)), (*aim.shape, 3))
         else:
             q = _step(numpy.maximum(aim, dip ** (1 / p)), p)
-        aim = room * _reach(q, aim, p)
-        rows.append(q * room ** -(1 + p * numpy.arange(3.0)))
+        aim = overshoot * _reach(q, aim, p)
+        rows.append(q * overshoot ** -(1 + p * numpy.arange(3.0)))
         reached.append(aim)
     return numpy.stack(rows), numpy.stack(reached)
 
@@ -167,7 +167,7 @@ class Run(NamedTuple):
         return float(torch.finfo(self.dtype).eps)
 
     @property
-    def room(self) -> float:
+    def overshoot(self) -> float:
         """How far above one rounding puts a value: in half precision it counts, for there steps are steep."""
         return 1 + 2 * self.eps
 
@@ -189,7 +189,7 @@ def prior(run: Run, line: Callable[[float, float, int], Any]) -> tuple[Any, Any]
 def short(run: Run) -> tuple[ndarray, int, float]:
     """The tables of a short run `[steps, E, 3]`, the aim of least mean error and a factor on its results."""
     deviations = numpy.geomspace(_LEAST, largest_deviation(run.steps), _AIMS)
-    rows, _ = steps_to((1 - deviations) / (1 + deviations), run.steps, run.p, room=run.room)
+    rows, _ = steps_to((1 - deviations) / (1 + deviations), run.steps, run.p, overshoot=run.overshoot)
     x, w = prior(run, numpy.linspace)
     f = results(rows, x, run.steps, run.p)
     # The mean of (1 - c f)² is least for c = ⟨f⟩/⟨f²⟩.
@@ -209,7 +209,7 @@ def _exact(run: Run) -> ndarray:
     noise, dip = (_HALF_NOISE, _HALF_DIP) if is_half(run.dtype) else (_NOISE, _DIP)
     # Where x is a square, that of what is rounded.
     least, aim = (noise * run.eps) ** (2 if run.squared else 1), numpy.array([1 - run.eps])
-    rows, _ = steps_to(aim, run.steps, run.p, dip, run.room, exact=True, least=least)
+    rows, _ = steps_to(aim, run.steps, run.p, dip, run.overshoot, exact=True, least=least)
     # g = 1 + (r - r²)/p leaves 0 and 1 where they are: what rounding makes of a zero is to stay small, and of
     # a root it may be negative. An inverse is measured against A itself, and corrects what it raises.
     settling = taylor_coefficients(1, 2) if run.p == 1 else (1, 1 / run.p, -1 / run.p)

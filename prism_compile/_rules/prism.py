@@ -136,7 +136,7 @@ def krylov_blocks(basis: Basis, above: Tensor, below: Tensor, count: int) -> lis
     """S Rʲ for j < count, each `[b, q, n]`; above, below: [S; 0] and [0; S], `[2q, n]`.
 
     The pair [S; S R] is one product that adds the first to the second times R. Where R² is formed, further
-    pairs are products with it. S is real, whatever the matrices are; rows are sketched, not columns, so that
+    pairs are products with it. S is real, also for complex matrices; rows are sketched, not columns, so that
     the blocks of one matrix lie end to end in memory, and ‖S h(R)‖ estimates ‖h(R)‖_F whether or not R is
     symmetric or Hermitian.
     """

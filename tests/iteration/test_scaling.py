@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prism_compile._iteration.linear_algebra import frobenius_norm
-from prism_compile._iteration.scaling import magnitude, nonzero, schatten_scaling, with_room
+from prism_compile._iteration.scaling import enlarged, magnitude, nonzero, schatten_scaling
 
 from ..matrices import F64, gaussian, spd, with_eigenvalues
 
@@ -71,10 +71,10 @@ def test_the_first_basis_is_of_one_spectrum_in_half_precision(dtype):
 
 def test_frobenius_uses_the_given_bound_and_margin():
     bound = torch.tensor([[[2.0]]])
-    assert with_room(bound, 1.0).item() == pytest.approx(2.0)
-    assert with_room(bound, 1.01**2).item() == pytest.approx(2.0 * 1.01**2)
+    assert enlarged(bound, 1.0).item() == pytest.approx(2.0)
+    assert enlarged(bound, 1.01**2).item() == pytest.approx(2.0 * 1.01**2)
     # Of rank one the norm is the spectral radius: rounding must not leave it above the bound.
     A = gaussian(40, 1, dtype=torch.float32)
     M = (A @ A.T)[None]
     radius = torch.linalg.matrix_norm(M.double(), 2).item()
-    assert radius <= with_room(frobenius_norm(M), 1.0).item() <= radius * (1 + 1e-5)
+    assert radius <= enlarged(frobenius_norm(M), 1.0).item() <= radius * (1 + 1e-5)
