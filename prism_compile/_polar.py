@@ -10,7 +10,7 @@ For A `[m, n]` with m ≥ n (else Aᴴ), by the odd polynomials of Yang et al., 
         X ← X g(R)                                      `update`
     U = X,  H = (UᴴA + AᴴU)/2                           `results`, `finished`
 
-The option `newton_steps` puts steps with an inverse before these, `_iteration/newton.py`. Everything around the
+The option `newton_steps` puts steps with an inverse before these, `_iteration/newton.py`. What is around the
 iteration is the same for all functions: `_interface/run.py`.
 """
 

@@ -2,7 +2,7 @@
 
 The functions find α on a grid of 32 cells and by two Newton steps, the reference by the roots of a
 polynomial. The error of the cell, 1/32, is squared twice, to 1e-6 of the interval, times a ratio of
-derivatives, which is of the order of one up to p = 3, and a hundred for p = 4, where the loss has degree eight.
+derivatives: of the order of one up to p = 3, and a hundred for p = 4, where the loss has degree eight.
 """
 
 import numpy
