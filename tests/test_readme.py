@@ -26,34 +26,19 @@ def test_snippets_run(tmp_path, monkeypatch):
     assert (tmp_path / "trace.json").exists()
 
 
-def table_of_steps() -> list[tuple[int, ...]]:
-    """Its rows, the condition first."""
-    rows = re.findall(r"^\| (1e\d+)((?: \| \d+){7}) \|$", README, flags=re.M)
-    return [(int(float(condition)), *map(int, counts.split(" | ")[1:])) for condition, counts in rows]
-
-
 def test_the_table_of_steps_is_what_steps_for_says():
     from prism_compile import steps_for
 
-    rows = table_of_steps()
+    rows = re.findall(r"^\| (1e\d+) \| (\d+) \| (\d+) \| (\d+) \|$", README, flags=re.M)
     assert len(rows) == 5
-    for condition, *counts, alone in rows:
-        asked = [
-            {},
-            {"rule": "prism"},
-            {"rule": "taylor"},
-            {"degree": 1},
-            {"newton_steps": 1},
-            {"newton_steps": 2},
-        ]
-        assert [steps_for("sqrtm", condition=condition, tol=1e-3, **own) for own in asked] == counts
-        assert steps_for("polar", condition=condition**0.5, tol=1e-3) in (counts[0] - 1, counts[0])
-        # The fewest that need no polynomial.
-        needed = [
-            steps_for("sqrtm", condition=condition, tol=1e-3, newton_steps=k) for k in (alone - 1, alone)
-        ]
-        assert needed[0] > alone - 1
-        assert needed[1] == alone
+    for condition, *counts in rows:
+        condition = float(condition)
+        asked = [{}, {"rule": "minimax"}, {"rule": "prism"}, {"rule": "taylor"}, {"degree": 1}]
+        found = [steps_for("sqrtm", condition=condition, tol=1e-3, **own) for own in asked]
+        ours, fitted, cubic = map(int, counts)
+        assert found == [ours, ours, fitted, fitted, cubic]
+        assert steps_for("polar", condition=condition**0.5, tol=1e-3) == ours
+        assert steps_for("sqrtm", condition=condition, tol=1e-6) in (ours, ours + 1)
 
 
 def quotes(text: str) -> list[tuple[str, list[str]]]:

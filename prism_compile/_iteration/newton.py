@@ -148,6 +148,7 @@ def bound_near_one(M: Tensor, squared: Tensor | None, identity: Tensor) -> Tenso
     spread = frobenius_norm(R)
     if squared is None:
         return torch.minimum(frobenius_norm(M), 1 + spread)
-    # ρ(R)⁴ ≤ ‖R²‖_F², whose rounding is that of one; near it ‖R‖_F is exact.
-    spread = torch.minimum(spread, frobenius_norm(R - M + squared) ** 0.5)
+    # ρ(R)⁴ ≤ ‖R²‖_F². What is rounded is of the size of one, so that a small R² may come out as zero.
+    rounding = 8 * torch.finfo(spread.dtype).eps * frobenius_norm(M)
+    spread = torch.minimum(spread, (frobenius_norm(R - M + squared) + rounding) ** 0.5)
     return torch.minimum(frobenius_norm(squared) ** 0.5, 1 + spread)

@@ -168,8 +168,11 @@ class Run(NamedTuple):
 
     @property
     def overshoot(self) -> float:
-        """How far above one rounding puts a value: in half precision it counts, for there steps are steep."""
-        return 1 + 2 * self.eps
+        """How far above one rounding puts a value at most, for steps multiply by ten what exceeds one.
+
+        In half precision it counts in what is reached, elsewhere not.
+        """
+        return 1 + (2 if is_half(self.dtype) else 256) * self.eps
 
 
 def largest_deviation(steps: int) -> float:
@@ -257,8 +260,8 @@ def _table(
 
 
 def is_exact(info: StepInfo) -> bool:
-    """Whether a run is one for accuracy."""
-    return info.steps + info.newton_steps >= (_HALF_EXACT_FROM if is_half(info.dtype) else EXACT_FROM)
+    """Whether a run is one for accuracy: it is after Newton's steps, which leave little to raise."""
+    return info.newton_steps > 0 or info.steps >= (_HALF_EXACT_FROM if is_half(info.dtype) else EXACT_FROM)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Probes as a step makes them, for the tests of what is read from them."""
 
 import torch
+from prism_compile._iteration.probe import SketchProbe, SpectrumProbe
 
 from prism_compile._iteration.basis import Basis, quadratic_of
-from prism_compile._iteration.probe import SketchProbe, SpectrumProbe
 from prism_compile._iteration.sketch import sketches
 
 from ..matrices import F64

@@ -40,7 +40,7 @@ def run(cases: str, world: int, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("cases", "world"),
     [
-        ("refusals+muon-fsdp+muon-replicated+muon-float32+muon-placements+muon-options", 2),
+        ("refusals+muon-fsdp+muon-replicated+muon-float32+muon-placements+muon-options+switched", 2),
         ("muon-replicated+muon-uneven+muon-hybrid+muon-tensor-parallel+orthogonaliser", 4),
         ("shampoo-replicated+shampoo-memory+shampoo-float32+shampoo-sharded+shampoo-late", 2),
         ("shampoo-sharded+shampoo-missing+shampoo-fsdp+shampoo-hybrid+shampoo-tensor-parallel", 4),
