@@ -1,10 +1,9 @@
-"""How many steps a function needs; the functions ask the same of `_interface/plan.py`."""
+"""How many steps a function needs; the functions ask the same of their options."""
 
 from typing import Any
 
 from ._interface.numbers import check_integer
-from ._interface.options import RuleLike, check_name, check_order, plan_of
-from ._interface.plan import LARGE
+from ._interface.options import LARGE, RuleLike, check_name, check_order, plan_of
 from ._inverse import InverseForm
 from ._inverse_root import RootForm
 from ._iteration.form import Form

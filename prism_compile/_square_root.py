@@ -193,10 +193,7 @@ def inv_sqrtm(
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
             complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
-        eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
-            g = (1 - α) I + α M⁻¹, M = YX.
-        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        eps, newton_steps: see `sqrtm`; the others: see `polar`.
 
     Returns:
         A^(-1/2) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -241,10 +238,7 @@ def sqrtm_pair(
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
             complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
-        eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
-        newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
-            g = (1 - α) I + α M⁻¹, M = YX.
-        steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
+        eps, newton_steps: see `sqrtm`; the others: see `polar`.
 
     Returns:
         `SqrtPair(sqrt, inv_sqrt)`, each `[..., n, n]`; with `history`, `(SqrtPair, History)`. For what bad

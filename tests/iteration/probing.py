@@ -4,7 +4,7 @@ import torch
 from prism_compile._iteration.probe import SketchProbe, SpectrumProbe
 
 from prism_compile._iteration.basis import Basis, quadratic_of
-from prism_compile._iteration.sketch import sketches
+from prism_compile._rules.prism import sketches
 
 from ..matrices import F64
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._inductor.index_propagation import IndexPropagation
 
-from prism_compile._iteration.sketch import mix32, sketches
+from prism_compile._rules.prism import mix32, sketches
 
 from ..matrices import F64
 from .probing import CPU, signs
