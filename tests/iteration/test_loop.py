@@ -17,7 +17,9 @@ A = spd(8, 10.0)[None]
 
 
 def options(rule: Rule, degree: int = 2, **others):
-    return options_for(2, 4, degree, "prism", "schatten", 8, 0, "unrolled", True)._replace(rule=rule, **others)
+    return options_for(2, 4, degree, "prism", "schatten", 8, 0, "unrolled", True)._replace(
+        rule=rule, **others
+    )
 
 
 class Watched(RootForm):
