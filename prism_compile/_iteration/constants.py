@@ -147,15 +147,15 @@ def small_tensor(numbers: Any, dtype: torch.dtype, device: torch.device) -> Tens
     """
     if torch._C._len_torch_dispatch_stack() == 0:
         return torch.tensor(numbers, dtype=dtype, device=device)
-    shape, flat = [], numbers
+    shape, flat = [len(numbers)], numbers
     while isinstance(flat[0], list):
-        shape.append(len(flat))
+        shape.append(len(flat[0]))
         flat = [number for row in flat for number in row]
     index = torch.arange(len(flat), device=device)
     total = torch.zeros(len(flat), dtype=dtype, device=device)
     for place, number in enumerate(flat):
         total = torch.where(index == place, number, total)
-    return total.reshape(*shape, -1) if shape else total
+    return total.reshape(shape)
 
 
 def in_memory(x: Tensor) -> Tensor:
