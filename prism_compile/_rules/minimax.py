@@ -214,8 +214,9 @@ def _least_mean(run: Run) -> ndarray:
 
 def _exact(run: Run) -> ndarray:
     noise, dip = (_HALF_NOISE, _HALF_DIP) if is_half(run.dtype) else (_NOISE, _DIP)
-    # Where x is a square, that of what is rounded.
-    least, aim = (noise * run.eps) ** (2 if run.squared else 1), numpy.array([1 - run.eps])
+    # Where x is a square, that of what is rounded. Where it is not, noise may be negative, and what a table
+    # brings below -1.5 diverges: the root of a semidefinite matrix, in 20 steps, is NaN by a quarter of this.
+    least, aim = noise**2 * run.eps ** (2 if run.squared else 1), numpy.array([1 - run.eps])
     rows, _ = steps_to(aim, run.steps, run.p, dip, run.room, exact=True, least=least)
     # g = 1 + (r - r²)/p leaves 0 and 1 where they are: what rounding makes of a zero is to stay small, and of
     # a root it may be negative. An inverse is measured against A itself, and corrects what it raises.
