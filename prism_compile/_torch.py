@@ -166,9 +166,9 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def small_tensor(numbers: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Numbers as a tensor, also in a graph that loses the constants of an op's body: there by `where`."""
-    if not is_dispatched():
-        return torch.tensor(numbers, dtype=dtype, device=device)
     array = numpy.asarray(numbers)
+    if not is_dispatched():
+        return torch.tensor(array.tolist(), dtype=dtype, device=device)
     index = torch.arange(array.size, device=device)
     total = torch.zeros(array.size, dtype=dtype, device=device)
     for place, number in enumerate(array.ravel().tolist()):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch._dynamo.testing import EagerAndRecordGraphs
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from prism_compile._torch import kept_tensor, small_tensor, traced_constant
 
@@ -86,7 +87,20 @@ def test_a_fake_device_has_fake_tensors():
         assert squares(A, 6, A.dtype, A.device).device.type == "cuda"
 
 
-@pytest.mark.parametrize("numbers", [(1.5,), (0.0, -2.0, 3.0), ((1.0, 0.0), (0.0, 4.0)), (((1.0,), (2.0,)),)])
+class Anything(TorchDispatchMode):
+    """A mode that changes nothing, as those of tracers are modes."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[1.5], [0.0, -2.0, 3.0], [[1.0, 0.0, 2.0], [0.0, 4.0, 5.0]], [[[1.0, 6.0]], [[2.0, 7.0]], [[3.0, 8.0]]]],
+)
 def test_small_tensor_is_torchs(numbers):
-    made = small_tensor(numbers, torch.float64, torch.device("cpu"))
-    assert torch.equal(made, torch.tensor(numbers, dtype=torch.float64))
+    expected, cpu = torch.tensor(numbers, dtype=torch.float64), torch.device("cpu")
+    assert torch.equal(small_tensor(numbers, torch.float64, cpu), expected)
+    # There it is put together from its numbers.
+    with Anything():
+        assert torch.equal(small_tensor(numbers, torch.float64, cpu), expected)

@@ -41,7 +41,7 @@ def _begin(run: Run, left: int, device: torch.device) -> tuple[Tensor, Tensor, T
     """All tables `[steps, E, 3]`, in powers of x; nodes and weights of the prior after the steps before."""
     tables, best, _ = short(run)
     wide = torch.float32 if device.type == "mps" else torch.float64
-    rows = small_tensor(tables.tolist(), wide, device)
+    rows = small_tensor(tables, wide, device)
     x, w = prior(run, partial(torch.linspace, dtype=wide, device=device))
     for done in range(run.steps - 1, left - 1, -1):
         x = image(rows[done, best], x, run.p)

@@ -46,6 +46,8 @@ EXACT_FROM, _HALF_EXACT_FROM = 8, 5
 # Of long tables the least x that a step leaves at t. Twice as much reaches a fifth less far down, half as
 # much a fifth further; roundings change by as much. Without a limit 15 steps lose four digits.
 _DIP, _HALF_DIP = 0.04, 0.25
+# The same of short tables: of a high order f(t) is small no sooner than x is lost.
+_SHORT_DIP = 1e-3
 # What rounding makes of a zero, in machine epsilons: half of it lets the noise of 14 steps into the true part
 # of a float32 matrix of low rank, twice of it leaves a value of 4e-6 below one.
 _NOISE, _HALF_NOISE = 16, 1
@@ -192,7 +194,8 @@ def prior(run: Run, line: Callable[[float, float, int], Any]) -> tuple[Any, Any]
 def short(run: Run) -> tuple[ndarray, int, float]:
     """The tables of a short run `[steps, E, 3]`, the aim of least mean error and a factor on its results."""
     deviations = numpy.geomspace(_LEAST, largest_deviation(run.steps), _AIMS)
-    rows, _ = steps_to((1 - deviations) / (1 + deviations), run.steps, run.p, overshoot=run.overshoot)
+    aims = (1 - deviations) / (1 + deviations)
+    rows, _ = steps_to(aims, run.steps, run.p, _SHORT_DIP, run.overshoot)
     x, w = prior(run, numpy.linspace)
     f = results(rows, x, run.steps, run.p)
     # The mean of (1 - c f)² is least for c = ⟨f⟩/⟨f²⟩.
@@ -210,8 +213,9 @@ def _least_mean(run: Run) -> ndarray:
 
 def _exact(run: Run) -> ndarray:
     noise, dip = (_HALF_NOISE, _HALF_DIP) if is_half(run.dtype) else (_NOISE, _DIP)
-    # Where x is a square, that of what is rounded.
-    least, aim = (noise * run.eps) ** (2 if run.squared else 1), numpy.array([1 - run.eps])
+    # Where x is a square, that of what is rounded. Where it is not, noise may be negative, and what a table
+    # brings below -1.5 diverges: the root of a semidefinite matrix, in 20 steps, is NaN by a quarter of this.
+    least, aim = noise**2 * run.eps ** (2 if run.squared else 1), numpy.array([1 - run.eps])
     rows, _ = steps_to(aim, run.steps, run.p, dip, run.overshoot, exact=True, least=least)
     # g = 1 + (r - r²)/p leaves 0 and 1 where they are: what rounding makes of a zero is to stay small, and of
     # a root it may be negative. An inverse is measured against A itself, and corrects what it raises.

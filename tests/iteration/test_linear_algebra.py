@@ -12,14 +12,13 @@ from prism_compile._iteration.linear_algebra import (
     identity_like,
     identity_minus,
     inverse,
-    parts_of,
     plus_product,
     quotient,
     real_entries,
     resolved,
     rms_norm,
-    unbound,
 )
+from prism_compile._torch import parts_of, unbound
 
 from ..matrices import F64, gaussian
 

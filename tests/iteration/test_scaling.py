@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from prism_compile._iteration.linear_algebra import frobenius_norm
-from prism_compile._iteration.scaling import enlarged, magnitude, nonzero, schatten_scaling
+from prism_compile._iteration.newton import bound_near_one
+from prism_compile._iteration.scaling import enlarged, magnitude, nonzero, scaled_basis, schatten_bound
 
 from ..matrices import F64, gaussian, spd, with_eigenvalues
 
@@ -39,19 +40,29 @@ def test_magnitude_of_zero_is_zero():
     assert magnitude(torch.zeros(2, 0, 0)).shape == (2, 1, 1)
 
 
-@pytest.mark.parametrize("shift", [None, 0.0, 1.0, 0.998])
-def test_schatten_bound_holds_and_is_tighter(shift):
+def test_schatten_bound_holds_and_is_tighter():
     for M in (spd(30, 10.0), with_eigenvalues(torch.ones(30, dtype=F64)), torch.ones(4, 4, dtype=F64)):
         top = torch.linalg.matrix_norm(M, 2).item()
-        identity = torch.eye(len(M), dtype=F64)
-        bound, basis = schatten_scaling(M[None], (M @ M)[None], identity, 1.0, shift)
-        assert top <= bound.item() <= M.trace().item() * (1 + 1e-14)
+        M, squared, identity = M[None], (M @ M)[None], torch.eye(len(M), dtype=F64)
+        bound = schatten_bound(squared, 1.0)
+        assert top <= bound.item() <= M[0].trace().item() * (1 + 1e-14)
         residual = identity - M / bound
+        basis = scaled_basis(M, squared, identity, bound)
         torch.testing.assert_close(basis.residual, residual)
-        if shift is None:
-            assert basis.quadratic is None
-        else:
-            torch.testing.assert_close(basis.quadratic, residual @ residual - shift * residual)
+        torch.testing.assert_close(basis.squared, residual @ residual)
+        assert scaled_basis(M, None, identity, bound).squared is None
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-15, 2e-12, 1e-9, 1e-4, 0.3])
+def test_a_bound_near_one_holds_for_what_is_within_a_rounding_of_it(spread):
+    """Of R² computed as zero it was too low: tables multiply by ten a step what exceeds one."""
+    values = 1 + spread * torch.linspace(0.5, 1, 16, dtype=F64)
+    M, identity = with_eigenvalues(values)[None], torch.eye(16, dtype=F64)
+    for squared in (torch.bmm(M, M), None):
+        bound = bound_near_one(M, squared, identity)
+        assert bound.item() >= torch.linalg.eigvalsh(M).max().item()
+        # n^(1/4) of R² at most, and √n of R itself; at its own rounding of ε a value the norm is √n of that.
+        assert bound.item() - 1 <= 16**0.5 * spread + 1e-14
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -59,14 +70,15 @@ def test_the_first_basis_is_of_one_spectrum_in_half_precision(dtype):
     """R and R² are each within a rounding of those of one matrix M/c."""
     M = spd(24, 10.0).to(dtype)[None]
     squared = torch.bmm(M, M)
-    bound, basis = schatten_scaling(M, squared, torch.eye(24, dtype=dtype), 1.0, 0.0)
+    bound = schatten_bound(squared, 1.0)
+    basis = scaled_basis(M, squared, torch.eye(24, dtype=dtype), bound)
     assert bound.dtype == torch.float32
-    assert basis.residual.dtype == basis.quadratic.dtype == dtype
+    assert basis.residual.dtype == basis.squared.dtype == dtype
     scaled, twice = M.double() / bound.double(), squared.double() / bound.double() ** 2
     eps = torch.finfo(dtype).eps
     exact = torch.eye(24, dtype=F64) - scaled
     assert (basis.residual.double() - exact).abs().max() <= 0.51 * eps
-    assert (basis.quadratic.double() - (exact - scaled + twice)).abs().max() <= 0.51 * eps
+    assert (basis.squared.double() - (exact - scaled + twice)).abs().max() <= 0.51 * eps
 
 
 def test_frobenius_uses_the_given_bound_and_margin():

@@ -9,7 +9,14 @@ from torch._inductor.index_propagation import IndexPropagation
 from prism_compile._rules.prism import mix32, sketches
 
 from ..matrices import F64
-from .probing import CPU, signs
+
+CPU = torch.device("cpu")
+
+
+def signs(n: int, q: int, steps: int, seed: int, dtype: torch.dtype = F64) -> torch.Tensor:
+    """The sketches of a run, `[steps, q, n]`, without the zeros about them."""
+    above, _ = sketches(n, q, steps, seed, dtype, CPU)
+    return torch.stack(list(above))[:, :q]
 
 
 def test_entries_are_signs_beside_zeros():

@@ -1,28 +1,171 @@
-"""The rule "adaptive": what it promises beside accuracy, and where it is ahead of "prism"."""
+"""The rule "adaptive": its moments, how good its choice is where the spectrum is known, and how steady."""
+
+from functools import partial
 
 import pytest
 import torch
 
 import prism_compile as pc
+from prism_compile._iteration.basis import Basis
+from prism_compile._iteration.rule import StepInfo
+from prism_compile._rules import RULES
+from prism_compile._rules.adaptive import moments
+from prism_compile._rules.minimax import Run, largest_deviation, results, short
 
-from ..matrices import F64, gaussian, log_spaced, orthogonal, rms_orthogonality, spd, with_singular_values
+from ..matrices import (
+    C128,
+    F64,
+    gaussian,
+    generator,
+    log_spaced,
+    orthogonal,
+    relative_errors,
+    rms_orthogonality,
+    spd,
+    widest,
+    with_eigenvalues,
+    with_singular_values,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N = 48
+CHOOSING = (3, 4, 5, 6, 7)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def spectra(n: int) -> dict[str, torch.Tensor]:
+    """Singular values of what the rule meets, the largest being one."""
+    index = torch.arange(1, n + 1, dtype=F64)
+    made = {
+        "gaussian": torch.linalg.svdvals(gaussian(n, n)),
+        "tall": torch.linalg.svdvals(gaussian(4 * n, n)),
+        "heavy": torch.linalg.svdvals(gaussian(n, n) * gaussian(n, n, seed=3).exp()),
+        **{f"log 1e-{k}": log_spaced(n, 10.0**k) for k in (1, 2, 3, 4)},
+        "1/k": 1 / index,
+        "1/k²": index**-2,
+        "two values": torch.where(index < n / 2, 1.0, 0.03).to(F64),
+        "one value": torch.ones(n, dtype=F64),
+        "rank 8 and noise": torch.where(index <= 8, 1 + 1 / index, 0.05 * (1.1 - index / n)),
+    }
+    return {name: values / values.max() for name, values in made.items()}
+
+
+class TestMoments:
+    @pytest.mark.parametrize("dtype", [F64, torch.float32, torch.bfloat16, torch.float16, C128], ids=str)
+    def test_are_those_of_the_eigenvalues(self, dtype):
+        made = enumerate(spectra(N).values())
+        R = torch.stack([with_eigenvalues(1 - x, seed=k, dtype=widest(dtype)) for k, x in made]).to(dtype)
+        found = moments(Basis(torch.eye(N, dtype=dtype), R, R @ R), F64)
+        # Of what R has become by its own rounding, and R² by another.
+        r = torch.linalg.eigvalsh(R.to(widest(dtype)))
+        exact = torch.stack([r.pow(k).mean(-1) for k in range(1, 5)], dim=-1)
+        assert (found - exact).abs().max() <= 4 * torch.finfo(dtype).eps
+
+
+class TestChoice:
+    @pytest.mark.parametrize("p", [1, 2, 4])
+    @pytest.mark.parametrize("steps", CHOOSING)
+    def test_is_near_the_best_for_the_spectrum(self, steps, p):
+        """Of the last step among all aims, where its input is what the steps before left of a spectrum."""
+        run = Run(steps, p, F64, p < 3)
+        rows, best, _ = short(run)
+        info = StepInfo(steps - 1, steps, p, 2, F64, run.squared)
+        for name, values in spectra(N).items():
+            x = (
+                torch.from_numpy(results(rows[:, best : best + 1][1:], (values**2).numpy(), steps - 1, p))[0]
+                ** p
+            )
+            basis = Basis(torch.eye(N, dtype=F64), *(torch.diag((1 - x) ** k)[None] for k in (1, 2)))
+            g0, g1, g2 = (g.item() for g in RULES["adaptive"].coefficients(info, basis, None))
+            loss = (1 - x ** (1 / p) * (g0 + (1 - x) * (g1 + (1 - x) * g2))).square().mean()
+            f = torch.from_numpy(results(rows, x.numpy(), 1, p))
+            c = (f.mean(-1) / f.square().mean(-1)).clamp(1, 1 + largest_deviation(steps))
+            least = (1 - c[:, None] * f).square().mean(-1).min()
+            # Four moments leave open how what is small is spread: measured are at most 0.067 more, of 1/k² in
+            # three steps of p = 4, and elsewhere 0.05.
+            assert loss.sqrt() <= least.sqrt() + (0.08 if (steps, p) == (3, 4) else 0.05), name
+
+    @pytest.mark.parametrize("steps", CHOOSING)
+    def test_pays(self, steps):
+        made = [with_singular_values(values, 2 * N, 2 * N) for values in spectra(2 * N).values()]
+        chosen, table = (
+            torch.tensor([rms_orthogonality(pc.polar(A, rule=rule, steps=steps)) for A in made])
+            for rule in ("adaptive", "minimax")
+        )
+        # The loss of the table is that of the prior; on one spectrum the choice may be off by as much.
+        assert (chosen <= table + 6e-3).all()
+        assert chosen.mean() < 0.96 * table.mean()
+
+    @pytest.mark.parametrize("steps", [4, 5, 6])
+    def test_ends_nearer_than_prism_on_long_tails(self, steps):
+        A = with_singular_values(log_spaced(96, 1e3), 96, 96).float()
+        ours, prism = (
+            rms_orthogonality(pc.polar(A, rule=rule, steps=steps)) for rule in ("adaptive", "prism")
+        )
+        assert ours < 0.7 * prism
+
+
+def perturbed(count: int) -> torch.Tensor:
+    """Matrices of random spectra `[count, 7, 24, 24]`, of kinds that a choice may hesitate about."""
+    n, made = 24, []
+    for seed in range(count):
+        random = partial(torch.rand, dtype=F64, generator=generator(seed))
+        u, spread, index = random(n), random(3), torch.arange(1, n + 1, dtype=F64)
+        values = (
+            torch.linalg.svdvals(gaussian(n, n, seed=seed)),
+            10 ** (-u * (1 + 2 * spread[0])),
+            index ** (-0.5 - 1.5 * spread[1]),
+            torch.where(index <= 1 + seed % 8, 1.0, 10 ** (-3 * spread[2])) * (1 + 0.01 * u),
+            u + 0.01,
+            1 + 0.1 * u,
+            torch.ones(n, dtype=F64),
+        )
+        made.append(torch.stack([with_singular_values(v, n, n, seed) for v in values]))
+    return torch.stack(made).float()
+
+
+class TestSteadiness:
+    # What rounding, in another order or at another scale, may move a result by: where the best of two aims is
+    # open the choice goes over from one to the other. Of 480 random matrices in 3 to 7 steps 6e-4, of which
+    # the table's own steps make 2e-4; matrices of low rank move by their noise, 2e-3 (1e-3 by the table).
+    BAR = 1e-3
+
+    @pytest.mark.parametrize("steps", CHOOSING)
+    @pytest.mark.parametrize("name", ["polar", "inv_sqrtm"])
+    def test_alone_or_scaled(self, name, steps):
+        A, call = perturbed(8), getattr(pc, name)
+        if name == "inv_sqrtm":
+            A = A @ A.mT + 1e-3 * torch.eye(24)
+        batch = call(A, steps=steps)
+        alone = torch.stack([call(X, steps=steps) for X in A.flatten(0, 1)]).reshape(A.shape)
+        assert relative_errors(alone, batch).max() <= self.BAR
+        for c in (3.0, 1e-3):
+            scaled = call(A * c, steps=steps) * (c**0.5 if name == "inv_sqrtm" else 1)
+            assert relative_errors(scaled, batch).max() <= self.BAR
+
+    @pytest.mark.parametrize("steps", [3, 5])
+    def test_compiled(self, steps):
+        A = perturbed(8)
+        torch._dynamo.reset()
+        compiled = torch.compile(pc.polar, fullgraph=True, dynamic=False)(A, steps=steps)
+        assert relative_errors(compiled, pc.polar(A, steps=steps)).max() <= self.BAR
+
+    def test_a_nan_stays_in_its_matrix(self):
+        A = perturbed(1)[0]
+        A[2, 3, 4] = torch.nan
+        keep = [0, 1, 3, 4, 5, 6]
+        U = pc.polar(A, steps=4)
+        assert U[2].isnan().all()
+        assert torch.equal(U[keep], pc.polar(A[keep], steps=4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("steps", [3, 5, 8, 12])
 def test_singular_values_stay_within_the_cap(dtype, steps):
-    made = [
-        gaussian(N, N),
-        gaussian(N, 4) @ gaussian(4, N) + 0.05 * gaussian(N, N, seed=2),
-        with_singular_values(log_spaced(N, 1e4), N, N),
-        with_singular_values(torch.where(torch.arange(N) < 2, 50.0, 1.0).to(F64), N, N),
-    ]
-    U = pc.polar(torch.stack(made).to(dtype), steps=steps)
-    # √1.5625, and half precision's rounding.
-    assert torch.linalg.svdvals(U.double()).max() <= 1.25 * (1.02 if dtype is torch.bfloat16 else 1 + 1e-4)
+    made = torch.stack([with_singular_values(values, N, N) for values in spectra(N).values()]).to(dtype)
+    largest = torch.linalg.svdvals(pc.polar(made, steps=steps).double()).max()
+    # A run of few steps leaves as much above one as its aim, and scales by as much.
+    exact = steps >= (5 if dtype is torch.bfloat16 else 8)
+    assert largest <= 1 + 2 * torch.finfo(dtype).eps * N**0.5 if exact else 1 + 3.6 / steps**2
 
 
 def test_no_singular_value_changes_its_sign():
@@ -33,19 +176,12 @@ def test_no_singular_value_changes_its_sign():
         assert (Q.T @ U @ P).diagonal().min() > 0
 
 
-@pytest.mark.parametrize("steps", [4, 5, 6])
-def test_ends_nearer_than_prism_on_long_tails(steps):
-    A = with_singular_values(log_spaced(96, 1e3), 96, 96).float()
-    ours, prism = (rms_orthogonality(pc.polar(A, rule=rule, steps=steps)) for rule in ("adaptive", "prism"))
-    assert ours < 0.7 * prism
-
-
 @pytest.mark.parametrize(
     ("p", "condition", "steps"),
-    [(1, 1e2, 5), (2, 1e4, 5), (2, 1e6, 7), (3, 1e2, 3), (3, 1e4, 5), (4, 1e2, 3), (4, 1e4, 5), (8, 1e6, 6)],
+    [(1, 1e2, 5), (2, 1e2, 4), (2, 1e4, 6), (2, 1e6, 7), (3, 1e2, 4), (3, 1e4, 5), (4, 1e4, 5), (8, 1e6, 6)],
 )
-def test_every_order_converges_in_fewer_steps(p, condition, steps):
-    # Two seeds of a sketch of eight rows: half more than the tolerance of the published counts, 1e-3.
-    for seed in (0, 1):
-        A = spd(64, condition, seed)
-        assert pc.inv_root(A, p, steps=steps, history=True)[1].residual[-1] < 1.5e-3
+def test_every_order_reaches_its_tolerance(p, condition, steps):
+    """In as few steps as `condition` and `tol` take, of a spectrum of that condition."""
+    assert pc.steps_for("inv_root", condition=condition, tol=1e-3, n=4096, p=p) <= steps
+    _, history = pc.inv_root(spd(64, condition), p, condition=condition, tol=1e-3, history=True)
+    assert history.residual[-1] <= 1e-3

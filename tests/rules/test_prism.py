@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from prism_compile import inv_sqrtm
+from prism_compile._iteration.basis import Basis
 from prism_compile._iteration.rule import StepInfo
 from prism_compile._rules import RULES, prism
+from prism_compile._rules.prism import sketches
 from prism_compile._rules.taylor import taylor_coefficients
 
-from ..iteration.probing import sketch_probe, spectrum_probe
-from ..matrices import F64, eigh_power, log_spaced, relative_error, spd, with_eigenvalues
+from ..matrices import F64, eigh_power, gaussian, log_spaced, relative_error, spd
 from . import ORDERS
 
 
@@ -59,11 +60,6 @@ class TestFit:
         fitted = prism.fit_coefficient(scalar_blocks(r, p, degree), p, degree).item()
         assert np.sum(next_residual(r, fitted, p, degree) ** 2) <= min(losses) * (1 + 1e-6)
         assert fitted == pytest.approx(alphas[int(np.argmin(losses))], abs=2e-4)
-        # Of a known spectrum any sketch is exact, and the steps that `steps_for` simulates are these.
-        info = StepInfo(0, 5, p, degree, F64)
-        probe = spectrum_probe(torch.from_numpy(r), RULES["prism"].shift(degree))
-        chosen, _ = RULES["prism"].coefficients(info, probe, None, None)
-        assert chosen[degree].item() == pytest.approx(fitted, abs=1e-9)
 
     @pytest.mark.parametrize(("p", "degree"), ORDERS)
     def test_zero_residual_gives_the_classical_step_exactly(self, p, degree):
@@ -108,17 +104,43 @@ class TestFit:
 
 class TestRule:
     @pytest.mark.parametrize(("p", "degree"), ORDERS)
-    def test_gives_a_tensor_per_matrix(self, p, degree):
-        rule, info = RULES["prism"], StepInfo(0, 5, p, degree, F64)
-        R = with_eigenvalues(log_spaced(12, 10.0))[None].expand(3, 12, 12)
-        chosen, carry = rule.coefficients(info, sketch_probe(R, 4, rule.shift(degree)), None, None)
-        assert carry is None
-        free = [number for number in chosen if isinstance(number, torch.Tensor)]
-        assert len(free) == rule.free_count
-        assert rule.complete(info, *free) == chosen
-        assert chosen[degree].shape == (3, 1, 1)
+    def test_fits_each_matrix_by_its_sketch(self, p, degree):
+        """Of a diagonal matrix a sketch of signs has the exact moments, whatever its size."""
+        rule, info = RULES["prism"], StepInfo(0, 5, p, degree, F64, sketch_size=2)
+        spectra = [log_spaced(12, 10.0), log_spaced(12, 1e4), torch.linspace(0.2, 1, 12, dtype=F64)]
+        R = torch.stack([torch.diag(1 - values) for values in spectra])
+        basis = Basis(torch.eye(12, dtype=F64), R, R @ R if degree == 2 else None)
+        chosen = rule.coefficients(info, basis, rule.prepare(info, R))
         assert chosen.g0 == 1
+        assert chosen[degree].shape == (3, 1, 1)
+        exact = [prism.fit_coefficient(scalar_blocks(1 - v.numpy(), p, degree), p, degree) for v in spectra]
+        torch.testing.assert_close(chosen[degree], torch.cat(exact), rtol=0, atol=1e-9)
 
+
+class TestKrylovBlocks:
+    @pytest.mark.parametrize("count", range(3, 9))
+    @pytest.mark.parametrize("formed", [False, True], ids=["R", "R²"])
+    def test_are_the_sketch_times_powers(self, formed, count):
+        R, q = gaussian(2, 10, 10) / 10, 3
+        above, below = (side[0] for side in sketches(10, q, 1, 0, F64, R.device))
+        basis = Basis(torch.eye(10, dtype=F64), R, R @ R if formed else None)
+        blocks = prism.krylov_blocks(basis, above, below, count)
+        assert len(blocks) >= count
+        for power, block in enumerate(blocks):
+            torch.testing.assert_close(block, above[:q] @ torch.linalg.matrix_power(R, power))
+
+    def test_their_inner_products_estimate_traces(self):
+        R = spd(60, 10.0)[None]
+        above, below = (side[0] for side in sketches(60, 4096, 1, 0, F64, R.device))
+        blocks = prism.krylov_blocks(Basis(torch.eye(60, dtype=F64), R, None), above, below, 3)
+        for i in range(3):
+            for j in range(3):
+                exact = torch.linalg.matrix_power(R[0], i + j).trace().item()
+                # The standard deviation of a sign estimate is under √(2/q)·‖B‖_F: five are 0.11 ‖B‖_F.
+                assert (blocks[i] * blocks[j]).sum() / 4096 == pytest.approx(exact, rel=0.05)
+
+
+class TestGrowth:
     @pytest.mark.parametrize(("p", "degree"), ORDERS)
     def test_its_growth_is_that_of_the_upper_end(self, p, degree):
         # The value at r = 1, where a singular value vanishes, of the steepest polynomial that it may choose.
