@@ -63,10 +63,10 @@ class TestOneStep:
             assert y[peak:].min() == pytest.approx(dip, rel=1e-6)
 
     @ANY_ORDER
-    def test_has_room_above_one(self, p):
-        room = 1.01
-        rows, reached = steps_to(np.array([0.9]), 1, p, room=room)
-        x = np.linspace(reached[0, 0] ** p, room**p, 100_001)
+    def test_is_for_values_above_one(self, p):
+        overshoot = 1.01
+        rows, reached = steps_to(np.array([0.9]), 1, p, overshoot=overshoot)
+        x = np.linspace(reached[0, 0] ** p, overshoot**p, 100_001)
         y = f(rows[0, 0], x, p)
         assert y.min() >= 0.9 - 1e-12
         assert y.max() <= 1 + 1e-12
