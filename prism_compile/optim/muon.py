@@ -105,7 +105,7 @@ class Muon(MatrixOptimizer):
     Example:
         >>> import torch
         >>> from prism_compile.optim import Muon, split_parameters
-        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+        >>> model = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(3)))
         >>> matrices, rest = split_parameters(model)
         >>> optimizers = [Muon(matrices, lr=0.02, compile=False), torch.optim.AdamW(rest)]
         >>> model(torch.randn(4, 8)).square().mean().backward()
