@@ -199,9 +199,9 @@ def polar(
         degree: 1 (cubic) or 2 (quintic) step polynomial.
         rule: "minimax" (a table of equal ripple for the steps of the run), "adaptive" (from eight steps on
             the same; below, its last step is chosen for the spectrum), "prism" (one coefficient fitted),
-            "taylor" (classical), a published table: "polar_express", "jordan", "you", or a table of your own: a
-            sequence of rows (a, b, c) of quintics x ← a x + b x³ + c x⁵, one a step, the last repeated. None
-            is "adaptive", or "prism" for degree=1.
+            "taylor" (classical), a published table: "polar_express", "jordan", "you", or a table of your own:
+            a sequence of rows (a, b, c) of quintics x ← a x + b x³ + c x⁵, one a step, the last repeated.
+            None is "adaptive", or "prism" for degree=1.
         scaling: "schatten", "frobenius", or None for the one that the rule's source prescribes.
         form: "direct" (steps on m×n matrices), "gram" (on their n×n Gram matrices) or "auto": "gram" for
             m > 1.5 n and fewer than 8 steps, else "direct". The Gram form's U is as orthonormal, but off the
