@@ -79,7 +79,7 @@ class TestDistributedShampoo:
         condition = values.amax(-1) / values.amin(-1)
         X = pc.inv_root(A, p, steps=20)
         errors = torch.linalg.matrix_norm(X - eigh_power(A, -1 / p)) / torch.linalg.matrix_norm(X)
-        # The dips of a table enlarge roundings, by 1.2 beyond the ten at p = 1, where nothing takes a root.
+        # The dips of a table enlarge roundings: at p = 1, where no root is taken of that, 12 are measured.
         assert (errors < rounding(n) * condition * (2 if p == 1 else 1)).all()
 
     @pytest.mark.parametrize("p", [1, 2, 4, 8])
