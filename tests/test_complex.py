@@ -106,12 +106,13 @@ def test_gradcheck(name, gradient):
     """In torch's convention; with enough steps for the result not to depend on the coefficients."""
     A = sample(name, 3, m=4).requires_grad_()
 
-    def run(A):
-        return tensors(FUNCTIONS[name](A, steps=13, gradient=gradient))
+    def run(A, **options):
+        return tensors(FUNCTIONS[name](A, steps=13, gradient=gradient, **options))
 
     # Forward mode within the dual numbers of "dual" torch does not nest; see the next test.
     assert gradcheck(run, A, rtol=1e-4, check_forward_ad=gradient == "unrolled")
-    assert gradgradcheck(run, A, rtol=1e-3, atol=1e-4, fast_mode=True)
+    # The ripple that a table leaves is small, but not its curvature; see `test_grad.py`.
+    assert gradgradcheck(partial(run, rule="prism"), A, rtol=1e-3, atol=1e-4, fast_mode=True)
 
 
 @pytest.mark.parametrize("gradient", ["unrolled", "dual"])

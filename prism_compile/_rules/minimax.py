@@ -177,6 +177,7 @@ class Run(NamedTuple):
         return 1 + (2 if is_half(self.dtype) else 256) * self.eps
 
 
+@traced_constant
 def largest_deviation(steps: int) -> float:
     """That a short run leaves of a value at one."""
     return min(_MOST / steps**2, 0.45)

@@ -38,19 +38,19 @@ def row_space_error(A: torch.Tensor, rank: int, **options) -> float:
     return ((U @ Vh[:rank].mH - W[:, :rank]).norm() / rank**0.5).item()
 
 
-# What the rule "adaptive" is issued with: it trades the digits of the true part for the values on their way,
-# and measures 1e-6, 6e-15, and 1e-2 in five steps.
+# The default raises what is small from the first step on, and a table's dips enlarge the rounding of the true
+# part by 25 at most: measured are 5e-6, 2e-14, and 0.1 in five steps, which leave a value at one within 0.14.
 ISSUED = [
     *((torch.float32, steps, 1e-5) for steps in (8, 9, 10, 12, 14, 20, 40)),
-    *((F64, steps, 1e-10) for steps in (10, 14, 24, 40)),
-    (torch.float32, 5, 1e-2),
+    *((F64, steps, 1e-12) for steps in (10, 14, 24, 40)),
+    (torch.float32, 5, 0.15),
     (torch.complex64, 10, 1e-5),
-    (C128, 14, 1e-10),
+    (C128, 14, 1e-12),
 ]
 
 
 @pytest.mark.parametrize(("dtype", "steps", "bound"), ISSUED, ids=str)
-def test_adaptive_keeps_the_true_part(dtype, steps, bound):
+def test_the_default_keeps_the_true_part(dtype, steps, bound):
     for seed, (rank, m, n) in enumerate(RANKS):
         # Equal values may all be moved at once, which no loss of a mean resists.
         for condition in (1.0, 30.0):
@@ -73,8 +73,8 @@ def test_other_rules_keep_it_to_rounding(way, dtype):
 def test_in_bfloat16(rule, steps):
     for seed, rank in enumerate((1, 4, 12, N - 1)):
         A = low_rank(rank, N, N, seed, dtype=torch.bfloat16)
-        # The rounding of A itself moves the row space of its smallest values; both rules measure 1e-2.
-        assert row_space_error(A, rank, steps=steps, rule=rule) <= 2e-2
+        # The rounding of A itself moves the row space of its smallest values.
+        assert row_space_error(A, rank, steps=steps, rule=rule) <= 1.5e-2
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -83,14 +83,12 @@ def test_in_bfloat16(rule, steps):
 def test_the_factors_are_those_of_the_matrix(shape, dtype, side):
     A = low_rank(10, *shape, seed=0, condition=10.0, dtype=dtype)
     wide = widest(dtype)
-    for rule, digits in (("prism", 100), ("adaptive", None)):
+    for rule, digits in (("prism", 100), ("adaptive", 400)):
         U, H = pc.polar_factors(A, steps=20, side=side, rule=rule)
         product = (U @ H if side == "right" else H @ U).to(wide)
-        # "adaptive" as it is issued.
-        issued = 1e-10 if dtype == F64 else 1e-5
-        assert relative_error(product, A.to(wide)) < (digits * torch.finfo(dtype).eps if digits else issued)
-        # Directions that rounding created may still be on their way up to one.
-        assert torch.linalg.svdvals(U).max() < 1.25
+        assert relative_error(product, A.to(wide)) < digits * torch.finfo(dtype).eps
+        # Directions that rounding created may still be on their way; a fitted step lets them rise above one.
+        assert torch.linalg.svdvals(U).max() < (1.25 if rule == "prism" else 1 + 100 * torch.finfo(dtype).eps)
 
 
 def semidefinite_error(rank: int, seed: int, dtype: torch.dtype, **options) -> tuple[float, float]:
@@ -101,10 +99,10 @@ def semidefinite_error(rank: int, seed: int, dtype: torch.dtype, **options) -> t
     return relative_error(root, eigh_power(A, 0.5)), history.residual[-1].item()
 
 
-# Longer runs of other rules than "adaptive" may diverge: rounding makes a zero eigenvalue negative.
+# Longer runs diverge, those of other rules sooner: rounding makes a zero eigenvalue negative.
 SEMIDEFINITE = [
-    *(("adaptive", steps, dtype) for steps in (8, 12, 20) for dtype in (F64, C128)),
-    *(("adaptive", 12, dtype) for dtype in (torch.float32, torch.complex64)),
+    *(("adaptive", steps, dtype) for steps in (8, 16, 24) for dtype in (F64, C128)),
+    *(("adaptive", steps, dtype) for steps in (12, 30) for dtype in (torch.float32, torch.complex64)),
     *((rule, 8, dtype) for rule in ("prism", "taylor") for dtype in (F64, torch.float32, torch.complex64)),
 ]
 
