@@ -197,10 +197,11 @@ def polar(
             and a singular A gives NaN. Their coefficient in the history is α. A GPU inverts matrices of more
             than 128 rows one after the other, for what torch has for batches waits for the device.
         degree: 1 (cubic) or 2 (quintic) step polynomial.
-        rule: "adaptive" (all coefficients of a quintic step chosen for the spectrum), "prism" (one fitted),
-            "taylor" (classical), a fixed table: "polar_express", "jordan", "you", or a table of your own: a
-            sequence of rows (a, b, c) of quintics x ← a x + b x³ + c x⁵, one a step, the last repeated. None
-            is "adaptive", or "prism" for degree=1.
+        rule: "minimax" (a table of equal ripple for the steps of the run), "adaptive" (from eight steps on
+            the same; below, its last step is chosen for the spectrum), "prism" (one coefficient fitted),
+            "taylor" (classical), a published table: "polar_express", "jordan", "you", or a table of your own:
+            a sequence of rows (a, b, c) of quintics x ← a x + b x³ + c x⁵, one a step, the last repeated.
+            None is "adaptive", or "prism" for degree=1.
         scaling: "schatten", "frobenius", or None for the one that the rule's source prescribes.
         form: "direct" (steps on m×n matrices), "gram" (on their n×n Gram matrices) or "auto": "gram" for
             m > 1.5 n and fewer than 8 steps, else "direct". The Gram form's U is as orthonormal, but off the
@@ -226,7 +227,8 @@ def polar(
         A Newton step is an inverse and an n·n·n product; before the first there is one more.
 
     Source: Yang et al., arXiv 2601.22137, Part I (iteration), Part II ("prism") and the coefficient of
-        Newton's steps, for which also Higham, Functions of Matrices, ch. 8; "adaptive" is this library's own.
+        Newton's steps, for which also Higham, Functions of Matrices, ch. 8; Amsel et al., arXiv 2505.16932
+        (equal ripple for p = 2); the tables of other orders and "adaptive" are this library's own.
 
     Example:
         >>> import torch, prism_compile

@@ -45,7 +45,9 @@ class Polynomial(NamedTuple):
 
     def matrix(self) -> Tensor:
         """g(R) itself."""
-        return torch.add(self.W, self.identity, alpha=self.base)
+        # Not `torch.add(…, alpha=base)`: the identity has no tangent, and forward mode puts a lazy zero times
+        # alpha into the graph, which Inductor's code reads as memory that is not there.
+        return self.W + self.base * self.identity
 
     def times(self, X: Tensor) -> Tensor:
         """g(R) X."""

@@ -9,6 +9,7 @@ from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import torch
+from numpy import ndarray
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._guards import detect_fake_mode
@@ -140,22 +141,18 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return get
 
 
-def small_tensor(numbers: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Nested lists of numbers as a tensor, also in a graph that loses the constants of an op's body.
+def small_tensor(numbers: ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An array's numbers as a tensor, also in a graph that loses the constants of an op's body.
 
     Then they are selected by an index, in a graph that is long but whole.
     """
     if torch._C._len_torch_dispatch_stack() == 0:
-        return torch.tensor(numbers, dtype=dtype, device=device)
-    shape, flat = [len(numbers)], numbers
-    while isinstance(flat[0], list):
-        shape.append(len(flat[0]))
-        flat = [number for row in flat for number in row]
-    index = torch.arange(len(flat), device=device)
-    total = torch.zeros(len(flat), dtype=dtype, device=device)
-    for place, number in enumerate(flat):
+        return torch.tensor(numbers.tolist(), dtype=dtype, device=device)
+    index = torch.arange(numbers.size, device=device)
+    total = torch.zeros(numbers.size, dtype=dtype, device=device)
+    for place, number in enumerate(numbers.ravel().tolist()):
         total = torch.where(index == place, number, total)
-    return total.reshape(shape)
+    return total.reshape(numbers.shape)
 
 
 def in_memory(x: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def _begin(run: Run, left: int, device: torch.device) -> tuple[Tensor, Tensor, T
     """All tables `[steps, E, 3]`, in powers of x; nodes and weights of the prior after the steps before."""
     tables, best, _ = short(run)
     wide = torch.float32 if device.type == "mps" else torch.float64
-    rows = small_tensor(tables.tolist(), wide, device)
+    rows = small_tensor(tables, wide, device)
     x, w = prior(run, partial(torch.linspace, dtype=wide, device=device))
     for done in range(run.steps - 1, left - 1, -1):
         x = image(rows[done, best], x, run.p)
@@ -80,16 +80,18 @@ def _choices(
 
 
 def moments(basis: Basis, dtype: torch.dtype) -> Tensor:
-    """⟨r⟩, …, ⟨r⁴⟩: `[b, 4]`."""
+    """1, ⟨r⟩, …, ⟨r⁴⟩: `[b, 5]`."""
     identity, R, squared = (real_entries(part).to(dtype) for part in basis if part is not None)
     pairs = ((identity, R), (R, R), (R, squared), (squared, squared))
-    return torch.stack([(A * B).sum(dim=(-2, -1)) for A, B in pairs], dim=-1) / max(R.shape[-2], 1)
+    means = [(A * B).sum(dim=(-2, -1)) / max(R.shape[-2], 1) for A, B in pairs]
+    return torch.stack([torch.ones_like(means[0]), *means], dim=-1)
 
 
 def choose(t: Tensor, fits: Tensor, choices: Tensor, most: float) -> tuple[Tensor, Tensor]:
-    """The coefficients `[b, 3]` of the step for moments t `[b, 4]`, and c - 1 `[b, 1]`."""
-    # A sum of four, written out by Inductor: the losses and their minimum are one kernel.
-    square, product = ((t[:, :, None, None] * fits[1:]).sum(1) + fits[0]).unbind(1)
+    """The coefficients `[b, 3]` of the step for moments t `[b, 5]`, and c - 1 `[b, 1]`."""
+    # A sum of five, written out by Inductor: the losses and their minimum are one kernel. No part of a
+    # constant is taken, for Dynamo would make symbols of its sizes under dynamic shapes.
+    square, product = (t[:, :, None, None] * fits).sum(1).unbind(1)
     excess = (product / (1 - 2 * product - square)).clamp(0, most)
     loss = square - excess * (2 * product - excess * (1 - 2 * product - square))
     below, middle, above = loss[:, :-2], loss[:, 1:-1], loss[:, 2:]

@@ -47,6 +47,8 @@ EXACT_FROM, _HALF_EXACT_FROM = 8, 5
 # Of long tables the least x that a step leaves at t. Twice as much reaches a fifth less far down, half as
 # much a fifth further; roundings change by as much. Without a limit 15 steps lose four digits.
 _DIP, _HALF_DIP = 0.04, 0.25
+# The same of short tables: of a high order f(t) is small no sooner than x is lost.
+_SHORT_DIP = 1e-3
 # What rounding makes of a zero, in machine epsilons: half of it lets the noise of 14 steps into the true part
 # of a float32 matrix of low rank, twice of it leaves a value of 4e-6 below one.
 _NOISE, _HALF_NOISE = 16, 1
@@ -176,6 +178,7 @@ class Run(NamedTuple):
         return 1 + (2 if is_half(self.dtype) else 256) * self.eps
 
 
+@traced_constant
 def largest_deviation(steps: int) -> float:
     """That a short run leaves of a value at one."""
     return min(_MOST / steps**2, 0.45)
@@ -193,7 +196,8 @@ def prior(run: Run, line: Callable[[float, float, int], Any]) -> tuple[Any, Any]
 def short(run: Run) -> tuple[ndarray, int, float]:
     """The tables of a short run `[steps, E, 3]`, the aim of least mean error and a factor on its results."""
     deviations = numpy.geomspace(_LEAST, largest_deviation(run.steps), _AIMS)
-    rows, _ = steps_to((1 - deviations) / (1 + deviations), run.steps, run.p, room=run.room)
+    aims = (1 - deviations) / (1 + deviations)
+    rows, _ = steps_to(aims, run.steps, run.p, _SHORT_DIP, run.room)
     x, w = prior(run, numpy.linspace)
     f = results(rows, x, run.steps, run.p)
     # The mean of (1 - c f)² is least for c = ⟨f⟩/⟨f²⟩.

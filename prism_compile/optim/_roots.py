@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .. import inv_root, steps_for
+from .. import inv_root
 from .._iteration.linear_algebra import diagonal, identity_like
 from ._exchange import all_gather
 from ._plan import largest_first
@@ -14,7 +14,7 @@ from ._polar import compiled_apart
 from ._preconditioner import Group, correction, factors_of
 
 SOLVERS = ("prism", "eigh")
-# By `tools/train --roots`: a tolerance of 1e-2 costs no loss against eigh's roots, 1e-1 does.
+# By `tools/train --only Shampoo`: a tolerance of 1e-2 costs no loss against eigh's roots, 1e-1 does.
 _TOLERANCE = 1e-2
 
 
@@ -27,14 +27,15 @@ class RootOptions(NamedTuple):
     solver: str
 
 
-def steps_for_factor(p: int, eps: float, dtype: torch.dtype) -> int:
-    """Steps for the condition 1/eps, that of the damping below an even spectrum.
+def _accuracy(eps: float, steps: int | None, dtype: torch.dtype) -> dict[str, Any]:
+    """So many steps, or as the condition 1/eps takes, that of the damping below an even spectrum.
 
     A factor of rank one has the condition 1 + n/eps, but no training was found to be the better for steps
     that reach it; past the reciprocal of the machine epsilon rounding undoes them.
     """
-    condition = min(1 / eps, 1 / torch.finfo(dtype).eps)
-    return steps_for("inv_root", condition=condition, tol=_TOLERANCE, p=p)
+    if steps is not None:
+        return {"steps": steps}
+    return {"tol": _TOLERANCE, "condition": min(1 / eps, 1 / torch.finfo(dtype).eps)}
 
 
 def _trace(A: Tensor) -> Tensor:
@@ -60,7 +61,10 @@ def inverse_roots(A: Tensor, correction: Tensor, options: RootOptions) -> Tensor
     # The damping is relative, so that there is none for a zero factor.
     empty = _trace(A) < torch.finfo(A.dtype).tiny
     A = torch.where(empty, identity_like(A), A)
-    root = _eigh_root(A, p, eps) if solver == "eigh" else inv_root(A, p, eps=eps, steps=steps)
+    if solver == "eigh":
+        root = _eigh_root(A, p, eps)
+    else:
+        root = inv_root(A, p, eps=eps, **_accuracy(eps, steps, A.dtype))
     return root * correction ** (1 / p)
 
 
@@ -113,8 +117,7 @@ def _solve(solve: Callable[..., Tensor], roots: list[_Root]) -> None:
     for (_, dtype, _, beta, options), own in batches.items():
         factors, targets, taken, _ = zip(*own)
         weights = correction(torch.stack(taken), beta, dtype)[:, None, None]
-        steps = options.steps or steps_for_factor(options.p, options.eps, dtype)
-        found = solve(torch.stack(factors), weights, options._replace(steps=steps))
+        found = solve(torch.stack(factors), weights, options)
         torch._foreach_copy_(list(targets), list(found.unbind()))
 
 

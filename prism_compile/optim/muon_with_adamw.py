@@ -34,7 +34,7 @@ class MuonWithAdamW(Optimizer):
     Example:
         >>> import torch
         >>> from prism_compile.optim import MuonWithAdamW
-        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+        >>> model = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(3)))
         >>> optimizer = MuonWithAdamW(model, lr=1e-3, compile=False)
         >>> scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
         >>> model(torch.randn(4, 8)).square().mean().backward()

@@ -63,7 +63,7 @@ class Shampoo(MatrixOptimizer):
         p: order of both inverse roots. 4 is the paper's A^(-1/(2·order)) for matrices.
         solver: "prism", or "eigh" for `torch.linalg.eigh`, which on a GPU waits for the device.
         steps: steps of `inv_root`; None is what `steps_for` names for tol=1e-2 at the condition 1/eps (p = 4,
-            eps = 1e-4: 5), from where on `tools/train --roots` ends at the loss of eigh's roots.
+            eps = 1e-4: 5), from where on `tools/train --only Shampoo` ends at the loss of eigh's roots.
         compile: True, False for eager solves, or keyword arguments of `torch.compile`; one graph for each
             size and number of factors.
         process_group: a group whose processes hold the same parameters (DDP; for hybrid sharding that of the

@@ -64,7 +64,7 @@ def test_a_generator_is_read_once_and_whole():
 
 
 def test_empty_updates_stay_empty():
-    found = Orthogonaliser(compile=False)([torch.empty(0, 4), torch.eye(2)])
+    found = Orthogonaliser(steps=8, compile=False)([torch.empty(0, 4), torch.eye(2)])
     assert found[0].shape == (0, 4)
     torch.testing.assert_close(found[1], torch.eye(2), rtol=0, atol=1e-5)
     assert Orthogonaliser(compile=False)([]) == []
