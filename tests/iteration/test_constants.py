@@ -1,5 +1,6 @@
 """Numbers that are finished while a graph is traced."""
 
+import numpy
 import pytest
 import torch
 from torch._dynamo.testing import EagerAndRecordGraphs
@@ -100,10 +101,10 @@ class Anything(TorchDispatchMode):
 )
 def test_small_tensor_is_torchs(numbers):
     expected, cpu = torch.tensor(numbers, dtype=torch.float64), torch.device("cpu")
-    assert torch.equal(small_tensor(numbers, torch.float64, cpu), expected)
+    assert torch.equal(small_tensor(numpy.array(numbers), torch.float64, cpu), expected)
     # There it is put together from its numbers.
     with Anything():
-        assert torch.equal(small_tensor(numbers, torch.float64, cpu), expected)
+        assert torch.equal(small_tensor(numpy.array(numbers), torch.float64, cpu), expected)
 
 
 def test_in_memory_changes_nothing():
