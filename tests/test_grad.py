@@ -67,7 +67,7 @@ def test_gradcheck(name, gradient):
 
 # Of the polar factor at conditions to 100. A table's steps stretch the interval, by ten each, before they lay
 # it on one: what is rounded and what ripple is left grow by that in the derivative. A fit has neither: 1e-15
-# and 1e-6. Shorter runs have no derivative to speak of: in seven steps it is off by 7, that of a fit by 2e-11.
+# and 1e-6. Shorter runs have no derivative to speak of: in seven steps it is off by 7, that of a fit 2e-11.
 DERIVATIVES = [
     *((F64, steps, error) for steps, error in ((8, 1e-13), (10, 1e-12), (14, 4e-11))),
     *((torch.float32, steps, error) for steps, error in ((8, 6e-5), (10, 5e-4), (12, 3e-3))),
