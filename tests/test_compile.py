@@ -44,10 +44,11 @@ def test_inductor_agrees_with_eager_in_half_precision():
     # Fused kernels keep float32 between operations that eager rounds: both are as near the SVD as the type
     # allows, whose entries are rounded once in a step, at condition 3.
     A = with_singular_values(log_spaced(48, 3.0), 64, 48).bfloat16()
-    result, log = torch.compile(pc.polar, fullgraph=True)(A, steps=4, history=True)
-    for U in (result, pc.polar(A, steps=4)):
+    result, log = torch.compile(pc.polar, fullgraph=True)(A, steps=5, history=True)
+    for U in (result, pc.polar(A, steps=5)):
         assert relative_error(U, svd_polar(A)) < 2 * torch.finfo(torch.bfloat16).eps * 3
-    assert log.residual[-1] < 4e-3
+    # A table's aim is one rounding below one.
+    assert log.residual[-1] < torch.finfo(torch.bfloat16).eps
 
 
 @EACH
@@ -138,18 +139,22 @@ def operations(steps: int, **options) -> list[str]:
     return [str(node.target) for node in graph.graph.nodes if node.op.startswith("call")]
 
 
-# The adaptive rule ends runs of more than 8 steps with some that do not plan.
+# The default chooses in runs of fewer than eight steps, and in longer ones not.
 @pytest.mark.parametrize(
-    ("options", "longest"),
-    [({}, 8), ({"rule": "prism"}, 9), ({"rule": "taylor"}, 9), ({"degree": 1}, 9)],
+    ("options", "steps"),
+    [
+        ({}, (5, 6, 7)),
+        ({}, (8, 9, 14)),
+        ({"rule": "prism"}, (3, 4, 9)),
+        ({"rule": "taylor"}, (3, 4, 9)),
+        ({"degree": 1}, (3, 4, 9)),
+    ],
     ids=str,
 )
-def test_only_the_length_depends_on_the_step_count(options, longest):
-    # Steps of a kind share a table, which is a view.
-    lists = [operations(steps, **options) for steps in (3, 4, 5, longest)]
+def test_only_the_length_depends_on_the_step_count(options, steps):
+    lists = [operations(count, **options) for count in steps]
     counts = [sum("getitem" not in operation for operation in operations) for operations in lists]
-    assert counts[2] - counts[1] == counts[1] - counts[0]
-    assert counts[3] - counts[2] == (longest - 5) * (counts[1] - counts[0])
+    assert counts[2] - counts[1] == (steps[2] - steps[1]) * (counts[1] - counts[0]) > 0
 
 
 def test_no_device_synchronisation_in_the_graph():
@@ -160,11 +165,3 @@ def test_no_device_synchronisation_in_the_graph():
         (graph,) = recorder.graphs
         names = {str(node.target).rsplit(".", 1)[-1] for node in graph.graph.nodes}
         assert not names & {"item", "tolist", "nonzero", "rand", "randn", "cpu", "numpy"}
-
-
-def test_nothing_extra_is_computed_without_history():
-    # A norm per residual, two for the asymmetry; the one of the scaling is there either way.
-    def norms(**options) -> int:
-        return sum("vector_norm" in target for target in operations(4, **options))
-
-    assert norms(history=True) - norms() == 7

@@ -102,15 +102,6 @@ def test_orthonormal_columns_that_are_not_as_polar_factor_show():
     assert history.asymmetry > 10 * direct.asymmetry
 
 
-def test_another_sign_than_as_shows():
-    # The sign of a matrix that is not A's squares to the identity as well.
-    A = sample("signm")
-    S, history = pc.signm(A, steps=16, history=True)
-    assert history.asymmetry < 1e-13
-    commutator = A @ S.mT - S.mT @ A
-    assert relative(commutator, A) > 0.1
-
-
 @EACH
 @pytest.mark.parametrize(("rule", "degree"), [(None, 2), ("prism", 2), ("prism", 1), ("taylor", 2)])
 def test_the_coefficients_lead_from_each_residual_to_the_next(name, rule, degree):

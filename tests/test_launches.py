@@ -20,24 +20,28 @@ def fresh_dynamo():
     torch._dynamo.reset()
 
 
-# Library calls and generated kernels of the fourth step of four.
+# Library calls and generated kernels of a step more than so many.
 @pytest.mark.parametrize(
-    ("function", "options", "library", "own"),
+    ("function", "options", "steps", "library", "own"),
     [
-        (pc.polar, {"rule": "prism"}, 6, 2),
-        (torch.ops.prism.polar, {"rule": "taylor"}, 3, 0),
-        (pc.polar, {"rule": "adaptive"}, 9, 3),
-        (pc.inv_sqrtm, {"rule": "prism"}, 7, 2),
-        (pc.inv_root, {"rule": "prism", "p": 4}, 10, 2),
-        (pc.polar, {"rule": "taylor"}, 3, 0),
-        (pc.polar, {"rule": "polar_express"}, 3, 0),
+        (pc.polar, {"rule": "prism"}, 3, 6, 2),
+        (torch.ops.prism.polar, {"rule": "taylor"}, 3, 3, 0),
+        # The last step is chosen, of three and four the last two; from eight on none.
+        (pc.polar, {}, 3, 3, 4),
+        (pc.polar, {}, 5, 3, 0),
+        (pc.polar, {}, 8, 3, 0),
+        (pc.polar, {"rule": "minimax"}, 3, 3, 0),
+        (pc.inv_sqrtm, {"rule": "prism"}, 3, 7, 2),
+        (pc.inv_root, {"rule": "prism", "p": 4}, 3, 10, 2),
+        (pc.polar, {"rule": "taylor"}, 3, 3, 0),
+        (pc.polar, {"rule": "polar_express"}, 3, 3, 0),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_a_further_step_launches_no_more_than(function, options, library, own):
+def test_a_further_step_launches_no_more_than(function, options, steps, library, own):
     from studies.common.launches import further_step
 
-    step = further_step(function, A, steps=3, **options)
+    step = further_step(function, A, steps=steps, **options)
     # No step goes without its products, two or more: the counter sees the code.
     assert 2 < step.library <= library
     assert step.own <= own

@@ -215,7 +215,7 @@ def test_every_spectrum_converges_and_stays_converged(rule):
 @pytest.mark.parametrize("newton_steps", [1, 2, 3, 6])
 @pytest.mark.parametrize("steps", [8, 14, 22, 30])
 def test_tables_after_them_hold_what_has_converged(steps, newton_steps):
-    """A bound that rounding left too low gave NaN: tables multiply by ten a step what exceeds it."""
+    """A bound on the values that rounding left too low gave NaN: a table multiplies by ten what is above."""
     for values in (HARD["spike"], HARD["outlier"], HARD["repeated"], HARD["identity"]):
         # Of eigenvalues down to 1e-8 the roots: what rounding may do is 1e4 ε.
         A = with_eigenvalues(torch.linalg.eigvalsh(values).sqrt())

@@ -26,6 +26,12 @@ def test_gradcheck(name, gradient, steps, newton_steps):
     assert gradcheck(run, A, rtol=1e-4, check_forward_ad=gradient == "unrolled")
 
 
+@pytest.mark.parametrize("gradient", ["unrolled", "dual"])
+def test_gradcheck_of_a_complex_matrix(gradient):
+    A = gaussian(4, 4, dtype=torch.complex128).requires_grad_()
+    assert gradcheck(lambda A: pc.polar(A, steps=7, newton_steps=7, gradient=gradient), A)
+
+
 @EACH
 def test_gradient_modes_agree_before_convergence(name):
     A = sample(name, 5, 100.0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prism_compile import PolarFactors, polar_factors
+from prism_compile import polar_factors
 
 from .matrices import gaussian, log_spaced, with_singular_values
 
@@ -32,28 +32,6 @@ def test_op_default_and_history():
 def test_gradients(shape, gradient):
     A = with_singular_values(log_spaced(3, 5.0), *shape).requires_grad_()
     assert torch.autograd.gradcheck(lambda A: polar_factors(A, side="left", gradient=gradient), (A,))
-
-
-class Left(torch.nn.Module):
-    def forward(self, A):
-        return polar_factors(A, side="left", steps=3)
-
-
-def test_graphs(tmp_path):
-    A = gaussian(6, 4)
-    torch._dynamo.reset()
-    compiled = torch.compile(Left(), fullgraph=True, backend="aot_eager")(A)
-    for part, expected in zip(compiled, Left()(A)):
-        torch.testing.assert_close(part, expected, rtol=0, atol=1e-12)
-    program = torch.export.export(Left(), (A,))
-    (node,) = [n for n in program.graph.nodes if "polar_factors" in str(n.target)]
-    assert node.kwargs == {"steps": 3, "side": "left"}
-    torch.export.save(program, tmp_path / "left.pt2")
-    result = torch.export.load(tmp_path / "left.pt2").module()(A)
-    assert isinstance(result, PolarFactors)
-    assert all(map(torch.equal, result, Left()(A)))
-    mapped = torch.vmap(lambda A: polar_factors(A, side="left", steps=3))(A[None])
-    torch.testing.assert_close(mapped.H[0], Left()(A).H, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("side", ["both", None, 1])

@@ -11,7 +11,7 @@ import prism_compile as pc
 from .functions import FUNCTIONS, sample
 
 EACH = pytest.mark.parametrize("name", FUNCTIONS)
-PHASES = {"scaling", "residual", "sketch", "fit", "update"}
+PHASES = {"scaling", "residual", "fit", "update"}
 
 
 @pytest.fixture(autouse=True)

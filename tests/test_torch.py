@@ -1,12 +1,13 @@
 """What `_torch.py` makes: constants of graphs, and tables that are made once."""
 
+import numpy
 import pytest
 import torch
 from torch._dynamo.testing import EagerAndRecordGraphs
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prism_compile._torch import kept_tensor, small_tensor, traced_constant
+from prism_compile._torch import in_memory, kept_tensor, small_tensor, traced_constant
 
 from .matrices import gaussian
 
@@ -100,7 +101,13 @@ class Anything(TorchDispatchMode):
 )
 def test_small_tensor_is_torchs(numbers):
     expected, cpu = torch.tensor(numbers, dtype=torch.float64), torch.device("cpu")
-    assert torch.equal(small_tensor(numbers, torch.float64, cpu), expected)
+    assert torch.equal(small_tensor(numpy.array(numbers), torch.float64, cpu), expected)
     # There it is put together from its numbers.
     with Anything():
-        assert torch.equal(small_tensor(numbers, torch.float64, cpu), expected)
+        assert torch.equal(small_tensor(numpy.array(numbers), torch.float64, cpu), expected)
+
+
+def test_in_memory_changes_nothing():
+    A = gaussian(3, 4)
+    assert torch.equal(in_memory(A), A)
+    assert in_memory(A).data_ptr() == A.data_ptr()

@@ -112,7 +112,7 @@ def inverse_root_of(size: int, like: Tensor) -> float | Tensor:
     A power of the symbol itself would be one in float64 for each element that it multiplies.
     """
     if _is_symbol(size):
-        return torch.full((), size, dtype=like.dtype, device=like.device).clamp(min=1).rsqrt()
+        return torch.full((), torch.sym_max(size, 1), dtype=like.dtype, device=like.device).rsqrt()
     return float(max(size, 1) ** -0.5)
 
 

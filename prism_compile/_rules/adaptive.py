@@ -92,7 +92,7 @@ def choose(t: Tensor, fits: Tensor, choices: Tensor, most: float) -> tuple[Tenso
     # A sum of five, written out by Inductor: the losses and their minimum are one kernel. No part of a
     # constant is taken, for Dynamo would make symbols of its sizes under dynamic shapes.
     square, product = (t[:, :, None, None] * fits).sum(1).unbind(1)
-    excess = (product / (1 - 2 * product - square)).clamp(0, most)
+    excess = (product / (1 - 2 * product - square)).clamp(0.0, most)
     loss = square - excess * (2 * product - excess * (1 - 2 * product - square))
     below, middle, above = loss[:, :-2], loss[:, 1:-1], loss[:, 2:]
     place = middle.argmin(-1, keepdim=True)

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import prism_compile as pc
-from prism_compile._rules import RULES
 from prism_compile.optim import Muon
 
 from ..functions import FUNCTIONS, OPS, sample, tensors
 from ..matrices import F64, gaussian, log_spaced, relative_error, spd, svd_polar, with_singular_values
 from ..optim.training import parameters, relative_difference, train
+from .published import PUBLISHED
 
-JORDAN, CLASSICAL = RULES["jordan"].table[0], (1.875, -1.25, 0.375)
-YOU = RULES["you"].table
+JORDAN, CLASSICAL = PUBLISHED["jordan"][0], (1.875, -1.25, 0.375)
+YOU = PUBLISHED["you"]
 OF_ORDER_TWO = [name for name in FUNCTIONS if name not in ("inv", "inv_root")]
 A = gaussian(9, 6)
 
