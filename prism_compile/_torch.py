@@ -8,6 +8,8 @@ of torch 2.13 and 2.14.
 | `_dynamo_marked_constant`                     | tables are traced, breaking the graph                      |
 | `_dynamo_static_indices`,                     | under dynamic sizes tables get symbolic shapes, and each   |
 | `_has_dynamo_dim_marking`                     | size a graph                                               |
+| `set_code_exec_strategy`, `_FrameAction`,     | Dynamo compiles the making of a table, in minutes          |
+| `_FrameExecStrategy`                          |                                                            |
 | code's `co_name`                              | tables are called alike, and the compile cache mixes them  |
 | `detect_fake_mode`, `_is_functional_tensor`   | tables are fake tensors of a graph that is gone            |
 | `allow_non_fake_inputs`, `V.aot_compilation`  | `run_decompositions` loses tables                          |
@@ -54,7 +56,20 @@ def traced_constant(function: Callable[..., Result]) -> Callable[..., Result]:
         return cached(*arguments)
 
     call._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return call
+    return _left_alone(call)
+
+
+def _left_alone(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Have Dynamo compile neither a function nor what it calls.
+
+    Where Dynamo breaks a graph it goes on to compile what the frame calls, and takes minutes for the numpy
+    code of a table. torch.compiler.disable would import all of Dynamo with this package.
+    """
+    frames = torch._C._dynamo.eval_frame
+    skip = frames._FrameAction.SKIP
+    strategy = frames._FrameExecStrategy(skip, skip)
+    frames.set_code_exec_strategy(function.__code__, strategy)
+    return function
 
 
 def is_dispatched() -> bool:
@@ -74,7 +89,7 @@ def _constants_are_lost(A: Tensor) -> bool:
     torch.compile, told by its fake mode, and to AOTInductor they are constants as any.
     """
     mode = detect_fake_mode(A)
-    if mode is None or mode.allow_non_fake_inputs:
+    if mode is not None and not mode.allow_non_fake_inputs:
         return False
     inductor = sys.modules.get("torch._inductor.virtualized")
     return inductor is None or not inductor.V.aot_compilation
@@ -122,6 +137,7 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     made: dict[tuple[Any, ...], Tensor] = {}
 
+    @_left_alone
     def kept(*arguments: Any) -> Tensor:
         if arguments not in made:
             device = arguments[-1]

@@ -211,4 +211,5 @@ def test_onnx(name, tmp_path):
     session = runtime.InferenceSession(tmp_path / "m.onnx")
     other = sample(name, 5).float()
     result = session.run(None, {session.get_inputs()[0].name: other.numpy()})
-    same(tuple(map(torch.from_numpy, result)), module(other), atol=2e-5)
+    # The products round otherwise, and the choice of a step follows: 2 steps of A and 1.1 A differ by 1e-4.
+    same(tuple(map(torch.from_numpy, result)), module(other), atol=2e-4)

@@ -7,7 +7,7 @@ from torch._dynamo.testing import EagerAndRecordGraphs
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prism_compile._torch import in_memory, kept_tensor, small_tensor, traced_constant
+from prism_compile._torch import kept_tensor, small_tensor, traced_constant
 
 from .matrices import gaussian
 
@@ -105,9 +105,3 @@ def test_small_tensor_is_torchs(numbers):
     # There it is put together from its numbers.
     with Anything():
         assert torch.equal(small_tensor(numpy.array(numbers), torch.float64, cpu), expected)
-
-
-def test_in_memory_changes_nothing():
-    A = gaussian(3, 4)
-    assert torch.equal(in_memory(A), A)
-    assert in_memory(A).data_ptr() == A.data_ptr()

@@ -6,7 +6,9 @@ from types import FunctionType
 import pytest
 import torch
 from functorch.compile import aot_module_simplified
+from torch._C._dynamo.eval_frame import set_eval_frame
 from torch._dynamo.testing import EagerAndRecordGraphs
+from torch._dynamo.types import ConvertFrameReturn
 from torch._functorch import pyfunctorch
 from torch._guards import detect_fake_mode
 from torch._inductor.fx_passes.post_grad import post_grad_passes
@@ -15,7 +17,7 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from prism_compile._torch import known_after, parts_of, renamed, unbound
+from prism_compile._torch import _left_alone, known_after, parts_of, renamed, unbound
 
 
 def test_dynamo_marks_constants_by_an_attribute():
@@ -23,6 +25,32 @@ def test_dynamo_marks_constants_by_an_attribute():
         return 1
 
     assert torch.compiler.assume_constant_result(function)._dynamo_marked_constant is True
+
+
+def test_dynamo_leaves_alone_the_making_of_a_table():
+    seen = []
+
+    def note(frame, *_):
+        seen.append(frame.f_code.co_name)
+        return ConvertFrameReturn()
+
+    def table():
+        return 1
+
+    def making():
+        return table()
+
+    def also_made():
+        return table()
+
+    previous = set_eval_frame(note)
+    try:
+        making()
+        _left_alone(also_made)()
+    finally:
+        set_eval_frame(previous)
+    assert seen.count("making") == seen.count("table") == 1
+    assert "also_made" not in seen
 
 
 def test_dynamo_marks_static_sizes_by_attributes():
