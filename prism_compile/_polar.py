@@ -92,8 +92,10 @@ class _PolarForm(Form[Result]):
 
     def __init__(self, A: Tensor, options: Options):
         m, n = A.shape[-2:]
+        # The one question about the sizes: max(m, n) would bind a graph to m > n.
         self.wide = m < n
-        self.ends = _ends_of_segments(max(m, n), min(m, n), options, A.dtype)
+        longer, shorter = (n, m) if self.wide else (m, n)
+        self.ends = _ends_of_segments(longer, shorter, options, A.dtype)
 
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         tall, scale = adjoint(A) if self.wide else A, magnitude(A)
