@@ -107,10 +107,10 @@ MEASURING = {
     "polar": 2,
     "polar_factors": 2,
     "signm": 3,
-    "sqrtm": 3,
-    "inv_sqrtm": 2,
-    "sqrtm_pair": 3,
-    "inv_root": 3,
+    "sqrtm": 1,
+    "inv_sqrtm": 3,
+    "sqrtm_pair": 4,
+    "inv_root": 6,
     "inv": 3,
 }
 
