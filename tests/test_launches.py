@@ -39,7 +39,7 @@ def fresh_dynamo():
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_a_further_step_launches_no_more_than(function, options, steps, library, own):
-    from studies.common.launches import further_step
+    from studies.common.counting import further_step
 
     step = further_step(function, A, steps=steps, **options)
     # No step goes without its products, two or more: the counter sees the code.
@@ -56,7 +56,7 @@ def test_a_further_step_launches_no_more_than(function, options, steps, library,
     + [("inv_sqrtm", "adaptive")],
 )
 def test_a_further_step_compiles_no_further_kernel(name, rule):
-    from studies.common.launches import launches
+    from studies.common.counting import launches
 
     # Of four steps and fewer the default chooses two: a step before them is another kind of step.
     five, six = (launches(partial(FUNCTIONS[name], steps=n, rule=rule), A) for n in (5, 6))
@@ -66,7 +66,7 @@ def test_a_further_step_compiles_no_further_kernel(name, rule):
 
 def test_the_counter_tells_kernels_apart():
     """A product, reductions and a scan: one call of a library, and kernels of its own."""
-    from studies.common.launches import Launches, launches
+    from studies.common.counting import Launches, launches
 
     def run(A):
         B = A @ A

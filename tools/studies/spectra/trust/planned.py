@@ -1,4 +1,4 @@
-"""Whether `tol=` and `condition=` keep what they say, and how many steps they take."""
+"""Whether `tol=` and `condition=` keep what they say."""
 
 from itertools import product
 
@@ -7,21 +7,15 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-import prism_compile
-
 from ...common.matrices import with_eigenvalues, with_singular_values
-from ...common.progress import show_progress
-from ...common.tables import format_table
-from .functions import FUNCTIONS, Function
-from .inputs import of_condition
+from ...common.results import format_table, show_progress
+from .cases import FUNCTIONS, Function, alternating, of_condition
 
 CONDITIONS, TOLERANCES = (3.0, 10.0, 1e2, 1e3, 1e4, 1e6, 1e8), (1e-2, 1e-6)
 SIZES, LARGE_SIZES = (16, 64, 256), (1024, 2048)
 # What is large is tried where scaling is loosest, or tightest, and as the old plans assumed.
 _LARGE_FUNCTIONS, _LARGE_CONDITIONS = ("polar", "inv_sqrtm"), (1e2, 1e6)
 _LARGE_SPECTRA = ("log-uniform", "half tiny", "one large")
-# Conditions of inv_sqrtm, and the steps that may be planned for a residual of 1e-3.
-_STEP_BARS, _STEP_TOLERANCE = {1e2: 4, 1e4: 6, 1e6: 8, 1e8: 9, 1e12: 12}, 1e-3
 # Rounding adds to a residual; see the docstring of `steps_for`.
 _ROUNDINGS = 100
 
@@ -30,7 +24,7 @@ def _matrices(function: Function, spectra: dict[str, ndarray]) -> Tensor:
     values = numpy.stack(list(spectra.values()))
     if function.kind == "general":
         return with_singular_values(values)
-    return with_eigenvalues(values * numpy.where(numpy.arange(values.shape[1]) % 2, function.other_sign, 1))
+    return with_eigenvalues(values * alternating(values.shape[1], function.other_sign))
 
 
 def residuals(name: str, A: Tensor, result: Tensor) -> Tensor:
@@ -99,16 +93,3 @@ def tolerance_table(sizes: tuple[int, ...], rule: str | None) -> str:
     title = "Planned by tol and condition, float64, 12 spectra: short of it (largest residual over tol)"
     lines = [f"{where}: {over:.2g} × tol" for over, where in sorted(short, reverse=True)]
     return "\n".join([format_table(header, rows, title), f"\n{len(short)} short", *lines])
-
-
-def steps_table(rule: str | None, n: int = 64) -> str:
-    """Steps of inv_sqrtm to 1e-3 as planned, and the largest residual that they leave."""
-    rows = []
-    for condition, bar in _STEP_BARS.items():
-        asked = {"condition": condition, "tol": _STEP_TOLERANCE, "rule": rule}
-        A = _matrices(FUNCTIONS["inv_sqrtm"], of_condition(n, condition))
-        left = residuals("inv_sqrtm", A, prism_compile.inv_sqrtm(A, **asked)).max().item()
-        plan = prism_compile.steps_for("inv_sqrtm", **asked)
-        rows.append((f"{condition:.0e}", str(bar), str(plan), f"{left:.1e}"))
-    header = ("condition", "bar", "planned", f"largest residual, n = {n}, 12 spectra")
-    return format_table(header, rows, f"Steps of inv_sqrtm to a residual of {_STEP_TOLERANCE:g}, float64")
