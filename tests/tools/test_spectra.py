@@ -12,7 +12,7 @@ from studies.common.peers import cans, cans_quintics, minimax_quintic
 from studies.spectra import limit as limits
 from studies.spectra.__main__ import main
 from studies.spectra.compare import METHODS, misses, steps_table
-from studies.spectra.limit import chosen_quintics, composed, limit
+from studies.spectra.limit import limit
 from studies.spectra.suite import SPECTRA, suite
 from studies.spectra.trust.cases import (
     FUNCTIONS,
@@ -20,12 +20,12 @@ from studies.spectra.trust.cases import (
     case,
     case_of,
     cases,
-    of_condition,
     one_tiny,
     spectra,
 )
 from studies.spectra.trust.compare import Result
-from studies.spectra.trust.planned import residuals
+
+from ..matrices import gaussian
 
 
 def evaluated(quintics, x):
@@ -100,7 +100,7 @@ def test_cushioned_quintics_are_the_published_polar_express():
 
 
 def test_cans_applies_its_polynomials():
-    A = torch.randn(2, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    A = gaussian(2, 20, 30)
     W, sigma, Vh = torch.linalg.svd(A, full_matrices=False)
     x = evaluated(cans_quintics(5)[0], sigma / torch.linalg.vector_norm(sigma, 8, -1, True))
     # Five steps of slope at most 8.5 and 4.3 carry rounding up by less than 1e4.
@@ -152,25 +152,6 @@ def test_no_rule_is_below_the_limit(one_thread):
     assert 0 < least <= min(errors.values()), errors
 
 
-@pytest.mark.parametrize("rule", ["adaptive", "prism", "polar_express"])
-def test_the_search_starts_at_what_a_rule_does(rule):
-    from prism_compile import polar
-
-    values = spectrum(24)
-    reached = polar(values.diag(), steps=3, rule=rule).diagonal()
-    quintics = chosen_quintics(values, rule, 3).tolist()
-    torch.testing.assert_close(evaluated(quintics, values), reached, atol=1e-10, rtol=0)
-
-
-def test_the_jacobian_of_a_composition(one_thread):
-    generator = torch.Generator().manual_seed(0)
-    coefficients = torch.randn(2, 9, dtype=torch.float64, generator=generator)
-    values = spectrum(5)
-    _, jacobian = composed(coefficients, values)
-    exact = torch.autograd.functional.jacobian(lambda c: composed(c, values)[0].sum(0), coefficients)
-    torch.testing.assert_close(jacobian, exact.movedim(1, 0))
-
-
 def test_the_command_prints_the_limit_alone(one_thread, monkeypatch, folders, capsys):
     monkeypatch.setattr(limits, "limit", lambda values, steps: 0.25)
     main(["--limit", "--quick"])
@@ -184,9 +165,9 @@ def test_the_command_prints_the_limit_alone(one_thread, monkeypatch, folders, ca
 
 def perturbed(function, A, exact, scale: float) -> float:
     """The change of the exact result over that of A, relative, the largest of some random changes of A."""
-    generator, found = torch.Generator().manual_seed(0), []
-    for _ in range(20):
-        E = torch.randn(A.shape, dtype=A.dtype, generator=generator)
+    found = []
+    for seed in range(20):
+        E = gaussian(*A.shape, seed=seed)
         E = E if function.kind == "general" else E + E.mT
         E *= scale * A.norm() / E.norm()
         found.append(((case_of(function, A + E, len(A)).exact - exact).norm() / exact.norm() / scale).item())
@@ -194,10 +175,9 @@ def perturbed(function, A, exact, scale: float) -> float:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("value", [1.0, 0.1])
-def test_the_condition_of_a_function_bounds_what_a_change_does(name, value):
+def test_the_condition_of_a_function_bounds_what_a_change_does(name):
     function = FUNCTIONS[name]
-    tried = case(function, Spectrum(one_tiny(8, value), 8), torch.float64)
+    tried = case(function, Spectrum(one_tiny(8, 0.1), 8), torch.float64)
     found = perturbed(function, tried.A, tried.exact, 1e-6)
     # The worst of all changes is bounded; a random one of an 8² matrix has a fair part of it.
     assert found <= tried.condition * 1.01
@@ -219,12 +199,6 @@ def test_results_are_judged_by_the_rival_and_by_rounding():
 
 def test_the_trust_spectra_are_forty_and_what_they_say():
     assert len(spectra(32)) == 40
-    for condition in (3.0, 1e6):
-        found = of_condition(32, condition)
-        assert len(found) == 12
-        for name, values in found.items():
-            assert values.max() == 1, name
-            assert values.min() == pytest.approx(1 / condition, rel=1e-12), name
     low = cases("polar", 32, torch.float32)["rank 4 to 30"]
     assert torch.linalg.matrix_rank(low.exact) == torch.linalg.matrix_rank(low.rows) == 4
     # Only the row space counts.
@@ -232,20 +206,8 @@ def test_the_trust_spectra_are_forty_and_what_they_say():
     assert low.error(low.exact.float() * 1.5) == pytest.approx(0.5, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_residual_is_what_is_missing(name):
-    """Of a result that is off by 1 % everywhere, and of the exact one."""
-    function, powers = FUNCTIONS[name], {"polar": 2, "signm": 2, "sqrtm": 2, "inv": 1, "inv_sqrtm": 2}
-    tried = case(function, Spectrum(one_tiny(8, 0.1), 8), torch.float64)
-    assert residuals(name, tried.A[None], tried.exact[None]).item() < 1e-13
-    power = powers.get(name, function.p)
-    off = residuals(name, tried.A[None], 1.01 * tried.exact[None]).item()
-    assert off == pytest.approx(1.01**power - 1, abs=1e-13)
-
-
 def test_the_command_prints_the_trust_table(one_thread, folders, capsys):
-    main(["--trust", "compare", "tol", "--quick"])
+    main(["--trust", "compare", "--quick"])
     printed = capsys.readouterr().out
     assert "above, with 8 steps" in printed
-    assert "0 short" in printed
     assert (folders / "out" / "spectra-trust.txt").exists()

@@ -23,7 +23,7 @@ def _print_limits(arguments: argparse.Namespace, n: int) -> None:
 
 
 def _print_trust(arguments: argparse.Namespace) -> None:
-    made = parts(arguments.rule, arguments.large, arguments.quick)
+    made = parts(arguments.rule, arguments.quick)
     print(f"The rule tried: {arguments.rule or 'the default of each function'}")
     for name in arguments.trust or PARTS:
         note(f"{name} ...")
@@ -58,7 +58,6 @@ def main(words: list[str] | None = None) -> None:
     rule = "whose misses are listed (default: adaptive), or which --trust tries (default: none named)"
     parser.add_argument("--rule", choices=RULES, help=rule)
     parser.add_argument("--only-summary", action="store_true", help="print no row per spectrum")
-    parser.add_argument("--large", action="store_true", help="with --trust tol: n to 2048 (10 minutes more)")
     arguments = parser.parse_args(words)
     n = 128
     if arguments.quick:
@@ -68,7 +67,7 @@ def main(words: list[str] | None = None) -> None:
     if arguments.limit:
         part, free = "limit", ["limit"]
     elif arguments.trust is not None:
-        part, free = "trust", ["large"] if arguments.trust else ["large", "trust"]
+        part, free = "trust", [] if arguments.trust else ["trust"]
     with recorded("spectra", parser, words, part=part, free=free):
         # Two threads on matrices this small mostly wait for each other, the more so on a busy machine.
         torch.set_num_threads(1)

@@ -30,10 +30,6 @@ def one_tiny(n: int, tiny: float) -> ndarray:
     return numpy.append(numpy.ones(n - 1), tiny)
 
 
-def half_tiny(n: int, tiny: float) -> ndarray:
-    return numpy.repeat((1.0, tiny), (n - n // 2, n // 2))
-
-
 def rbf(n: int, length: float) -> ndarray:
     """Of n evenly spaced points in [0, 1]."""
     points = numpy.linspace(0, 1, n)
@@ -65,7 +61,10 @@ def spectra(n: int) -> dict[str, Spectrum]:
         "3 × 30 on Gaussian": numpy.append(bulk[3:], (30.0,) * 3),
         "8 × 10 on Gaussian": numpy.append(bulk[8:], (10.0,) * 8),
         **{f"ones and {tiny:g}": one_tiny(n, tiny) for tiny in (1e-2, 1e-3, 1e-4, 1e-5)},
-        **{f"half {tiny:g}": half_tiny(n, tiny) for tiny in (1e-1, 1e-2, 1e-3, 1e-4)},
+        **{
+            f"half {tiny:g}": numpy.repeat((1.0, tiny), (n - n // 2, n // 2))
+            for tiny in (1e-1, 1e-2, 1e-3, 1e-4)
+        },
         **{
             f"rank {rank} to {condition}": numpy.append(log_spaced(rank, condition), numpy.zeros(n - rank))
             for rank, condition in zip(ranks, (1, 1, 30, 30, 30))
@@ -81,43 +80,15 @@ def spectra(n: int) -> dict[str, Spectrum]:
     }
 
 
-def alternating(n: int, sign: int) -> ndarray:
-    """Ones, every second one with this sign."""
-    return numpy.where(numpy.arange(n) % 2, sign, 1)
-
-
-def matrix(spectrum: Spectrum, dtype: torch.dtype, general: bool, other_sign: int = 1) -> Tensor:
-    """`[n, n]` with these singular values, or eigenvalues, of which every second one has the other sign."""
+def matrix(spectrum: Spectrum, dtype: torch.dtype, kind: str) -> Tensor:
+    """`[n, n]` with these singular values, or eigenvalues, for "signed" every second one negative."""
     if spectrum.kernel is not None:
         A = torch.from_numpy(spectrum.kernel)
         return (A + RIDGES[dtype] * torch.eye(len(A), dtype=A.dtype)).to(dtype)
-    if general:
+    if kind == "general":
         return with_singular_values(spectrum.values).to(dtype)
-    return with_eigenvalues(spectrum.values * alternating(len(spectrum.values), other_sign)).to(dtype)
-
-
-def of_condition(n: int, condition: float) -> dict[str, ndarray]:
-    """Twelve spectra `[n]` from 1 down to exactly 1/condition, by name."""
-    low, place, few = 1 / condition, numpy.linspace(0, 1, n), max(n // 10, 1)
-
-    def between(share: ndarray) -> ndarray:
-        """Values at these shares of the way, in the logarithm; both ends kept."""
-        return condition ** -numpy.concatenate([[0.0], numpy.sort(share)[1:-1], [1.0]])
-
-    return {
-        "log-uniform": log_spaced(n, condition),
-        "uniform": 1 - place * (1 - low),
-        "one tiny": one_tiny(n, low),
-        "one large": numpy.append(1.0, numpy.full(n - 1, low)),
-        "half tiny": half_tiny(n, low),
-        "a tenth tiny": numpy.repeat((1.0, low), (n - few, few)),
-        "a tenth large": numpy.repeat((1.0, low), (few, n - few)),
-        "middle": between(numpy.full(n, 0.5)),
-        "thirds": between(numpy.floor(3 * place).clip(0, 2) / 2),
-        "most near one": between(place**4),
-        "most near the least": between(place**0.25),
-        "random": between(numpy.random.default_rng(0).random(n)),
-    }
+    signs = numpy.where(numpy.arange(len(spectrum.values)) % 2, -1 if kind == "signed" else 1, 1)
+    return with_eigenvalues(spectrum.values * signs).to(dtype)
 
 
 RIVALS = ("prism", "polar_express", "taylor")
@@ -136,11 +107,6 @@ class Function:
     of_values: Callable[[Tensor], Tensor]
     singular: bool = False
     p: int = 2
-
-    @property
-    def other_sign(self) -> int:
-        """Of every second eigenvalue."""
-        return -1 if self.kind == "signed" else 1
 
     def rivals(self) -> list[str]:
         """The rules that serve it and that its default is held to."""
@@ -236,8 +202,7 @@ def case_of(function: Function, A: Tensor, rank: int) -> Case:
 
 def case(function: Function, spectrum: Spectrum, dtype: torch.dtype) -> Case:
     """Of a spectrum."""
-    A = matrix(spectrum, dtype, function.kind == "general", function.other_sign)
-    return case_of(function, A, spectrum.rank)
+    return case_of(function, matrix(spectrum, dtype, function.kind), spectrum.rank)
 
 
 @cache
