@@ -58,7 +58,7 @@ ROOTS = {f"inv_root {p}": partial(pc.inv_root, p=p) for p in (1, 2, 4, 8)}
 PLANNED = {name: call for name, call in FUNCTIONS.items() if name != "inv_root"} | ROOTS
 
 
-@pytest.mark.parametrize("n", [3, 32])
+@pytest.mark.parametrize("n", [3, 128])
 @pytest.mark.parametrize("name", PLANNED)
 def test_the_tolerance_holds_for_every_spectrum_of_the_condition(name, n):
     # Of `inv` A is squared, and its least value is beyond 1e7 rounding beside the largest.
@@ -69,17 +69,6 @@ def test_the_tolerance_holds_for_every_spectrum_of_the_condition(name, n):
         for tol in (0.3, 1e-3, 1e-7):
             _, history = PLANNED[name](A, tol=tol, condition=condition, history=True)
             assert (history.residual[:, -1] <= tol * (1 + 1e-6) + rounding).all()
-
-
-@pytest.mark.parametrize("name", ["polar", "inv_sqrtm"])
-def test_it_holds_for_large_matrices(name):
-    """Where scaling is loosest, and tightest."""
-    n, condition, tol = 256, 1e6, 1e-2
-    chosen = [spectra(n, condition)[k] for k in (0, 4, 6)]
-    make = with_singular_values if name == "polar" else None
-    A = torch.stack([make(v, n, n) if make else with_eigenvalues(v) for v in chosen])
-    _, history = FUNCTIONS[name](A, tol=tol, condition=condition, history=True)
-    assert (history.residual[:, -1] <= tol).all()
 
 
 @pytest.mark.parametrize("rule", ["minimax", "taylor", "prism", "polar_express"])
@@ -115,13 +104,6 @@ def test_grows_with_condition_size_and_accuracy():
     # Of a 1×1 matrix scaling finds the value itself.
     assert plan(condition=1.0, tol=0.99, n=1) == 1
     assert plan(condition=1e4, tol=1e-3) == plan(condition=1e4, tol=1e-3, n=16384)
-
-
-@pytest.mark.parametrize("p", [1, 2, 3, 4, 8])
-def test_the_default_needs_no_more_steps_than_the_classical(p):
-    plan = partial(steps_for, "inv_root", tol=1e-3, p=p)
-    for condition in (3.0, 1e3, 1e6):
-        assert plan(condition=condition) < plan(condition=condition, rule="taylor")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

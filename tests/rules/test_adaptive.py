@@ -103,8 +103,8 @@ class TestSteadiness:
     def test_compiled(self):
         A = perturbed(8)
         torch._dynamo.reset()
-        compiled = torch.compile(pc.polar, fullgraph=True, dynamic=False)(A, steps=4)
-        assert relative_errors(compiled, pc.polar(A, steps=4)).max() <= self.BAR
+        compiled = torch.compile(pc.polar, fullgraph=True, dynamic=False)(A, steps=3)
+        assert relative_errors(compiled, pc.polar(A, steps=3)).max() <= self.BAR
 
     def test_a_nan_stays_in_its_matrix(self):
         A = perturbed(1)[0]
