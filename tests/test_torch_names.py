@@ -20,15 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from prism_compile._torch import _left_alone, known_after, parts_of, renamed, unbound
 
 
-def test_dynamo_marks_constants_and_static_sizes_by_attributes():
+def test_dynamo_marks_constants_by_an_attribute():
     def function():
         return 1
 
     assert torch.compiler.assume_constant_result(function)._dynamo_marked_constant is True
-    table = torch.ones(2, 3)
-    torch._dynamo.mark_static(table)
-    assert table._dynamo_static_indices == {0, 1}
-    assert table._has_dynamo_dim_marking is True
 
 
 def test_dynamo_leaves_alone_the_making_of_a_table():
@@ -55,6 +51,13 @@ def test_dynamo_leaves_alone_the_making_of_a_table():
         set_eval_frame(previous)
     assert seen.count("making") == seen.count("table") == 1
     assert "also_made" not in seen
+
+
+def test_dynamo_marks_static_sizes_by_attributes():
+    table = torch.ones(2, 3)
+    torch._dynamo.mark_static(table)
+    assert table._dynamo_static_indices == {0, 1}
+    assert table._has_dynamo_dim_marking is True
 
 
 def test_dynamo_calls_tensors_by_the_name_of_the_code_that_returns_them():
@@ -93,22 +96,14 @@ def test_draft_export_propagates_real_tensors():
 
 
 def test_inductor_says_whether_it_compiles_ahead_of_time():
+
     assert sys.modules["torch._inductor.virtualized"].V.aot_compilation in (False, None)
 
 
-def test_transforms_are_seen_and_cleared():
+def test_functional_tensors_are_known():
     seen = []
-
-    def function(A):
-        active = torch._C._are_functorch_transforms_active
-        seen.append((active(), torch._is_functional_tensor(A)))
-        with pyfunctorch.temporarily_clear_interpreter_stack():
-            seen.append(active())
-        return A + 1
-
-    torch.func.functionalize(function)(torch.ones(2))
-    assert seen == [(True, True), False]
-    assert not torch._C._are_functorch_transforms_active()
+    torch.func.functionalize(lambda A: seen.append(torch._is_functional_tensor(A)) or A + 1)(torch.ones(2))
+    assert seen == [True]
     assert torch._is_functional_tensor(torch.ones(2)) is False
 
 
@@ -146,6 +141,20 @@ def test_the_tracing_state_can_be_put_aside():
     graph = str(torch.jit.trace(function, torch.ones(2)).graph)
     assert "cos" not in graph
     assert "aten::add" in graph
+
+
+def test_transforms_are_seen_and_cleared():
+    seen = []
+
+    def function(A):
+        seen.append(torch._C._are_functorch_transforms_active())
+        with pyfunctorch.temporarily_clear_interpreter_stack():
+            seen.append(torch._C._are_functorch_transforms_active())
+        return A
+
+    torch.func.vmap(function)(torch.ones(2))
+    assert seen == [True, False]
+    assert not torch._C._are_functorch_transforms_active()
 
 
 def test_the_compile_cache_has_a_tag():
