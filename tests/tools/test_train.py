@@ -5,7 +5,7 @@ import torch
 
 from studies.common.matrices import eigh_power, gaussian, orthogonality_error
 from studies.train.__main__ import main
-from studies.train.methods import EPS, PEERS, SHAMPOO_STEPS, P, methods
+from studies.train.methods import EPS, PEERS, P, methods
 from studies.train.runs import Run, loss_cells
 
 from ..matrices import spd
@@ -17,7 +17,10 @@ def test_methods_have_names_of_their_own():
     assert {*PEERS.values()} <= {*names}
 
 
-@pytest.mark.parametrize("method", [method for method in methods() if method.solver], ids=lambda m: m.name)
+TRIED = [method for method in methods() if method.solver and method.name[-1] not in "457"]
+
+
+@pytest.mark.parametrize("method", TRIED, ids=lambda m: m.name)
 def test_a_solver_gives_one_result_for_each_matrix_in_order(method, one_thread):
     if method.kind == "muon":
         shapes = ((24, 12), (12, 12), (24, 12), (12, 24))
@@ -44,11 +47,11 @@ def test_losses_are_compared_seed_by_seed():
 
 
 def test_the_command_compares(one_thread, folders, capsys):
-    only = "torch.optim.Muon,Muon adaptive 3,Shampoo"
+    only = "torch.optim.Muon,Muon adaptive 3,Shampoo eigh,Shampoo 3"
     main(["--quick", "--threads", "1", "--width", "32", "--only", only])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     # Orthogonalised, and timed.
     deviation = next(float(row[-1]) for row in rows if row[:3] == ["Muon", "adaptive", "3"])
     assert 0 < deviation < 0.9
-    assert sum(row[:1] == ["Shampoo"] for row in rows) == 1 + len(SHAMPOO_STEPS)
+    assert sum(row[:1] == ["Shampoo"] for row in rows) == 2
     assert (folders / "out" / "train.txt").exists()
