@@ -8,7 +8,7 @@ from torch import Tensor
 
 import prism_compile as pc
 
-from .matrices import gaussian, spd
+from .matrices import alternating, gaussian, spd
 
 FUNCTIONS: dict[str, Callable] = {
     "polar": pc.polar,
@@ -28,16 +28,15 @@ OPS: dict[str, Callable] = {
 }
 
 
-def sample(name: str, *batch: int, n: int = 12, seed: int = 0) -> Tensor:
-    """Well-conditioned float64 input for a function, `[*batch, n (or n + 4), n]`."""
+def sample(name: str, *batch: int, n: int = 12, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Well-conditioned input for a function, `[*batch, n (or n + 4), n]`."""
     if name.startswith("polar"):
-        return gaussian(*batch, n + 4, n, seed=seed)
-    A = spd(n, 20.0, seed)
+        return gaussian(*batch, n + 4, n, seed=seed, dtype=dtype)
+    A = spd(n, 20.0, seed, dtype)
     if name == "signm":
         # A sign that is not the identity, of a matrix that is not symmetric.
-        signs = torch.where(torch.arange(n) % 3 == 0, -1.0, 1.0).to(A.dtype)
-        A = A @ torch.diag(signs)
-    return A.expand(*batch, n, n) * (1 + gaussian(*batch, 1, 1, seed=seed).abs())
+        A = A @ torch.diag(alternating(n)).to(dtype)
+    return A.expand(*batch, n, n) * (1 + gaussian(*batch, 1, 1, seed=seed).abs()).to(A.real.dtype)
 
 
 def tensors(result) -> tuple[Tensor, ...]:

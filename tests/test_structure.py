@@ -4,9 +4,6 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
-
-import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "prism_compile"
 # From the ground up; a module may import its own layer and those below it.
@@ -53,27 +50,21 @@ def imported(path: Path) -> list[tuple[str, ...]]:
 
 def test_every_module_has_a_layer():
     assert {parts(path)[0] for path in MODULES} == LAYERS.keys()
+    assert all((path.parent / "__init__.py").exists() for path in MODULES)
     # The parser sees what is there.
     assert all(exists(name) for path in MODULES for name in imported(path))
     assert ("_rules",) in imported(PACKAGE / "_interface" / "options.py")
     assert ("_iteration", "labels") in imported(PACKAGE / "_iteration" / "loop.py")
-    batches = imported(PACKAGE / "optim" / "_options.py")
-    assert ("__init__",) in batches
-    assert ("_iteration", "scaling") in batches
+    assert ("__init__",) in imported(PACKAGE / "optim" / "_options.py")
 
 
-def test_every_folder_is_a_package():
-    folders = {path.parent for path in MODULES}
-    assert all((folder / "__init__.py").exists() for folder in folders)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: ".".join(parts(path)))
-def test_imports_point_down(path):
-    own = LAYERS[parts(path)[0]]
-    for name in imported(path):
-        assert LAYERS[name[0]] <= own, f"{'.'.join(parts(path))} imports {'.'.join(name)}"
-        if parts(path)[0] in FUNCTIONS:
-            assert name[0] not in FUNCTIONS, "a function is a file that needs no other"
+def test_imports_point_down():
+    for path in MODULES:
+        own, *_ = parts(path)
+        for name in imported(path):
+            assert LAYERS[name[0]] <= LAYERS[own], f"{'.'.join(parts(path))} imports {'.'.join(name)}"
+            if own in FUNCTIONS:
+                assert name[0] not in FUNCTIONS, "a function is a file that needs no other"
 
 
 def test_no_module_imports_itself_by_way_of_others():
@@ -105,23 +96,15 @@ def run(code: str) -> str:
 def test_the_import_leaves_torch_as_it_was():
     """Neither Dynamo nor distributed tensors, which cost seconds, nor a compile cache of other keys."""
     loaded = run(
-        "import sys, torch\n"
+        "import sys, time, torch\n"
         "before, tag = set(sys.modules), torch.compiler.config.cache_key_tag\n"
+        "start = time.process_time()\n"
         "import prism_compile\n"
+        # The processor's time, which does not count what else runs on the machine: 0.1 s measured.
+        "assert time.process_time() - start < 1\n"
         "assert torch.compiler.config.cache_key_tag == tag\n"
         "print(*sorted(set(sys.modules) - before))\n"
     ).split()
     assert "prism_compile._polar" in loaded
     for heavy in ("torch._dynamo", "torch._inductor", "torch.distributed.tensor", "prism_compile.optim"):
         assert not [name for name in loaded if name == heavy or name.startswith(f"{heavy}.")], heavy
-
-
-def test_the_import_is_quick_beside_torchs():
-    # The processor's time, which does not count what else runs on the machine.
-    code = (
-        "import time, torch\n"
-        "start = time.process_time()\n"
-        "import prism_compile\n"
-        "print(time.process_time() - start)\n"
-    )
-    assert median(float(run(code)) for _ in range(5)) < 0.3

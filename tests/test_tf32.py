@@ -1,12 +1,9 @@
 """TF32: eager calls run without it, whatever the caller set; what it costs a graph of the caller's."""
 
-from functools import partial
-
 import pytest
 import torch
 
 import prism_compile as pc
-from prism_compile._iteration.precision import ieee_float32
 
 from .functions import FUNCTIONS, sample, tensors
 from .matrices import eigh_power, log_spaced, spd, svd_polar, with_singular_values
@@ -21,6 +18,8 @@ def test_eager_calls_run_in_ieee_float32(name):
         found = tensors(FUNCTIONS[name](A))
         # The stand-in itself rounds.
         assert not torch.equal(A.mT @ A, (A.mT.double() @ A.double()).float())
+        with pytest.raises(TypeError):
+            FUNCTIONS[name](A.int())
         assert torch.get_float32_matmul_precision() == "high"
     assert all(map(torch.equal, found, expected))
 
@@ -37,23 +36,17 @@ def test_a_dual_backward_pass_runs_in_ieee_float32():
 
 
 def test_an_inherited_setting_stays_inherited():
-    matmul = torch.backends.mkldnn.matmul
+    matmul, A = torch.backends.mkldnn.matmul, sample("polar").float()
+    expected = pc.polar(A)
     try:
         torch.backends.fp32_precision, matmul.fp32_precision = "tf32", "none"
-        with ieee_float32(torch.ones(2, 2)):
-            assert matmul.fp32_precision == "ieee"
+        with TF32():
+            assert torch.equal(pc.polar(A), expected)
         assert matmul.fp32_precision == "tf32"
         torch.backends.fp32_precision = "ieee"
         assert matmul.fp32_precision == "ieee"
     finally:
         torch.backends.fp32_precision = "none"
-
-
-def test_an_error_puts_the_setting_back():
-    with matmul_precision("high"):
-        with pytest.raises(KeyError), ieee_float32(torch.ones(2, 2)):
-            raise KeyError
-        assert torch.get_float32_matmul_precision() == "high"
 
 
 # Factors of 10 bits for 23 make errors 2¹³ times as large, less what rounding of sums adds to both. Measured
@@ -64,13 +57,13 @@ def test_what_a_graph_loses(name):
     A = spd(64, 1e4)
     if name in ("polar", "inv"):
         A = with_singular_values(log_spaced(64, 1e4), 64, 64)
-    expected = {"polar": svd_polar, "inv": torch.linalg.inv}.get(name) or partial(
-        eigh_power, exponent={"sqrtm": 0.5, "inv_sqrtm": -0.5, "inv_root": -1 / 3}[name]
-    )
+        expected = svd_polar(A) if name == "polar" else torch.linalg.inv(A)
+    else:
+        expected = eigh_power(A, {"sqrtm": 0.5, "inv_sqrtm": -0.5, "inv_root": -1 / 3}[name])
 
     def error():
         found = FUNCTIONS[name](A.float(), rule="prism", steps=20).double()
-        return ((found - expected(A)).norm() / expected(A).norm()).item()
+        return ((found - expected).norm() / expected.norm()).item()
 
     alone = error()
     with TF32(always=True):

@@ -65,27 +65,23 @@ def test_a_kept_tensor_is_a_constant_of_a_compiled_graph(dynamic):
     assert sum(node.op.startswith("call") for node in graph.graph.nodes) == 1
 
 
-def test_a_kept_tensor_under_transforms():
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
+def test_a_kept_tensor_under_transforms_and_tracers():
     A = gaussian(4, 5)
     expected = A + torch.arange(5) ** 2
     assert torch.equal(torch.func.vmap(add_squares)(A), expected)
     assert torch.equal(torch.func.grad(lambda A: add_squares(A).sum())(A), torch.ones_like(A))
     assert add_squares(torch.empty(2, 5, device="meta")).shape == (2, 5)
-
-
-def test_the_making_is_no_part_of_a_trace():
-    A = torch.ones(11)
-    with pytest.warns(DeprecationWarning, match="torch.jit.trace"):
-        traced = torch.jit.trace(lambda A: A + squares(A, 11, A.dtype, A.device), A)
+    # The making is no part of a trace.
+    B = torch.ones(11)
+    traced = torch.jit.trace(lambda A: A + squares(A, 11, A.dtype, A.device), B)
     assert "arange" not in str(traced.graph)
-    assert torch.equal(traced(A), A + torch.arange(11) ** 2)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
-def test_a_fake_device_has_fake_tensors():
-    with FakeTensorMode():
-        A = torch.empty(6, device="cuda")
-        assert squares(A, 6, A.dtype, A.device).device.type == "cuda"
+    assert torch.equal(traced(B), B + torch.arange(11) ** 2)
+    # A fake device has fake tensors.
+    if not torch.cuda.is_available():
+        with FakeTensorMode():
+            B = torch.empty(6, device="cuda")
+            assert squares(B, 6, B.dtype, B.device).device.type == "cuda"
 
 
 class Anything(TorchDispatchMode):

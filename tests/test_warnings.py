@@ -46,7 +46,7 @@ for name in ("polar", "polar_factors", "signm", "sqrtm", "inv_sqrtm", "sqrtm_pai
 pc.inv_root(A, 3, history=True)
 """,
     "a compiled dual backward pass": """
-torch.compile(solve, fullgraph=True)(A.requires_grad_()).sum().backward()
+torch.compile(solve, fullgraph=True, backend="aot_eager")(A.requires_grad_()).sum().backward()
 """,
     "export": """
 class Module(torch.nn.Module):
@@ -61,7 +61,7 @@ program.run_decompositions()
 parameters = [torch.nn.Parameter(A)]
 step_twice(pc.optim.Muon(parameters, compile=False), parameters)
 step_twice(pc.optim.Shampoo(parameters, compile=False), parameters)
-step_twice(pc.optim.Shampoo(parameters, compile=True, solver="eigh"), parameters)
+step_twice(pc.optim.Shampoo(parameters, compile={"backend": "aot_eager"}, solver="eigh"), parameters)
 """,
 }
 

@@ -1,6 +1,7 @@
 # Sourced by the commands beside it: `prepare EXTRA...` makes an environment and installs the package with those
 # extras. It is .venv; where PYTHON=python3.13 is given, or torch=2.15.0 set before, one of its own:
 # .venv-python3.13-torch-2.15.0. `study NAME ARGUMENT...` then runs tools/studies/NAME there.
+set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 environment=.venv
 python=$environment/bin/python

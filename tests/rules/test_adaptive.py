@@ -1,4 +1,4 @@
-"""The rule "adaptive": its moments, how good its choice is where the spectrum is known, and how steady."""
+"""The rule "adaptive": what its choice is worth, and how steady it is."""
 
 from functools import partial
 
@@ -6,14 +6,8 @@ import pytest
 import torch
 
 import prism_compile as pc
-from prism_compile._iteration.basis import Basis
-from prism_compile._iteration.rule import StepInfo
-from prism_compile._rules import RULES
-from prism_compile._rules.adaptive import moments
-from prism_compile._rules.minimax import Run, largest_deviation, results, short
 
 from ..matrices import (
-    C128,
     F64,
     gaussian,
     generator,
@@ -22,8 +16,6 @@ from ..matrices import (
     relative_errors,
     rms_orthogonality,
     spd,
-    widest,
-    with_eigenvalues,
     with_singular_values,
 )
 
@@ -49,41 +41,7 @@ def spectra(n: int) -> dict[str, torch.Tensor]:
     return {name: values / values.max() for name, values in made.items()}
 
 
-class TestMoments:
-    @pytest.mark.parametrize("dtype", [F64, torch.float32, torch.bfloat16, torch.float16, C128], ids=str)
-    def test_are_those_of_the_eigenvalues(self, dtype):
-        made = enumerate(spectra(N).values())
-        R = torch.stack([with_eigenvalues(1 - x, seed=k, dtype=widest(dtype)) for k, x in made]).to(dtype)
-        found = moments(Basis(torch.eye(N, dtype=dtype), R, R @ R), F64)
-        # Of what R has become by its own rounding, and R² by another.
-        r = torch.linalg.eigvalsh(R.to(widest(dtype)))
-        exact = torch.stack([r.pow(k).mean(-1) for k in range(5)], dim=-1)
-        assert (found - exact).abs().max() <= 4 * torch.finfo(dtype).eps
-
-
 class TestChoice:
-    @pytest.mark.parametrize("p", [1, 2, 4])
-    @pytest.mark.parametrize("steps", CHOOSING)
-    def test_is_near_the_best_for_the_spectrum(self, steps, p):
-        """Of the last step among all aims, where its input is what the steps before left of a spectrum."""
-        run = Run(steps, p, F64, p < 3)
-        rows, best, _ = short(run)
-        info = StepInfo(steps - 1, steps, p, 2, F64, run.squared)
-        for name, values in spectra(N).items():
-            x = (
-                torch.from_numpy(results(rows[:, best : best + 1][1:], (values**2).numpy(), steps - 1, p))[0]
-                ** p
-            )
-            basis = Basis(torch.eye(N, dtype=F64), *(torch.diag((1 - x) ** k)[None] for k in (1, 2)))
-            g0, g1, g2 = (g.item() for g in RULES["adaptive"].coefficients(info, basis, None))
-            loss = (1 - x ** (1 / p) * (g0 + (1 - x) * (g1 + (1 - x) * g2))).square().mean()
-            f = torch.from_numpy(results(rows, x.numpy(), 1, p))
-            c = (f.mean(-1) / f.square().mean(-1)).clamp(1, 1 + largest_deviation(steps))
-            least = (1 - c[:, None] * f).square().mean(-1).min()
-            # Four moments leave open how what is small is spread: measured are at most 0.067 more, of 1/k² in
-            # three steps of p = 4, and elsewhere 0.05.
-            assert loss.sqrt() <= least.sqrt() + (0.08 if (steps, p) == (3, 4) else 0.05), name
-
     @pytest.mark.parametrize("steps", CHOOSING)
     def test_pays(self, steps):
         made = [with_singular_values(values, 2 * N, 2 * N) for values in spectra(2 * N).values()]
@@ -129,7 +87,7 @@ class TestSteadiness:
     # the table's own steps make 2e-4; matrices of low rank move by their noise, 2e-3 (1e-3 by the table).
     BAR = 1e-3
 
-    @pytest.mark.parametrize("steps", CHOOSING)
+    @pytest.mark.parametrize("steps", [3, 5, 7])
     @pytest.mark.parametrize("name", ["polar", "inv_sqrtm"])
     def test_alone_or_scaled(self, name, steps):
         A, call = perturbed(8), getattr(pc, name)
@@ -142,12 +100,11 @@ class TestSteadiness:
             scaled = call(A * c, steps=steps) * (c**0.5 if name == "inv_sqrtm" else 1)
             assert relative_errors(scaled, batch).max() <= self.BAR
 
-    @pytest.mark.parametrize("steps", [3, 5])
-    def test_compiled(self, steps):
+    def test_compiled(self):
         A = perturbed(8)
         torch._dynamo.reset()
-        compiled = torch.compile(pc.polar, fullgraph=True, dynamic=False)(A, steps=steps)
-        assert relative_errors(compiled, pc.polar(A, steps=steps)).max() <= self.BAR
+        compiled = torch.compile(pc.polar, fullgraph=True, dynamic=False)(A, steps=3)
+        assert relative_errors(compiled, pc.polar(A, steps=3)).max() <= self.BAR
 
     def test_a_nan_stays_in_its_matrix(self):
         A = perturbed(1)[0]

@@ -1,12 +1,14 @@
-"""The fixed tables: the published numbers, to the last digit, and what is made of them."""
+"""The fixed tables: the published numbers, to the last digit; and the classical coefficients."""
 
 import numpy as np
 import pytest
 import torch
 
-from prism_compile._iteration.rule import StepInfo
+from prism_compile import inv_root
 from prism_compile._rules import RULES
 
+from ..matrices import F64, spd
+from . import ORDERS
 from .published import PUBLISHED, SAFETY
 
 
@@ -14,26 +16,19 @@ from .published import PUBLISHED, SAFETY
 def test_tables_are_the_published_numbers(name):
     # One rounding of the division by the safety: a digit off in any row is seen.
     np.testing.assert_allclose(RULES[name].table, PUBLISHED[name], rtol=4e-16, atol=0)
+    assert RULES[name].scaling == "frobenius"
+    assert RULES[name].margin() == (SAFETY if name == "polar_express" else 1.0)
 
 
 def test_muons_is_torchs():
     from torch.optim import _muon
 
-    assert RULES["jordan"].table == ((_muon.DEFAULT_A, _muon.DEFAULT_B, _muon.DEFAULT_C),)
+    assert PUBLISHED["jordan"] == ((_muon.DEFAULT_A, _muon.DEFAULT_B, _muon.DEFAULT_C),)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_steps_are_the_published_quintics(name):
-    x = np.linspace(0, 1.1, 7)
-    r = 1 - x**2
-    for step in (*range(len(PUBLISHED[name])), 12):
-        a, b, c = PUBLISHED[name][min(step, len(PUBLISHED[name]) - 1)]
-        g0, g1, g2 = RULES[name].complete(StepInfo(step, 15, 2, 2, torch.float32))
-        np.testing.assert_allclose(x * (g0 + g1 * r + g2 * r**2), a * x + b * x**3 + c * x**5, atol=1e-13)
-
-
-def test_peers_keep_their_own_scaling():
-    for name in PUBLISHED:
-        assert RULES[name].scaling == "frobenius"
-    assert RULES["polar_express"].margin() == SAFETY
-    assert RULES["jordan"].margin() == RULES["you"].margin() == 1.0
+@pytest.mark.parametrize(("p", "degree"), ORDERS)
+def test_the_classical_coefficients_are_those_of_the_binomial_series(p, degree):
+    """Of (1 - r)^(-1/p)."""
+    _, history = inv_root(spd(6, 10.0), p, rule="taylor", degree=degree, steps=2, history=True)
+    series = [1.0, 1 / p, (1 / p) * (1 / p + 1) / 2 if degree == 2 else 0.0]
+    torch.testing.assert_close(history.coefficients, torch.tensor([series] * 2, dtype=F64))

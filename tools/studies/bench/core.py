@@ -3,25 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..common.compiling import compiled
 from ..common.counting import matrix_products, operands
-from ..common.progress import note
-from ..common.timing import Budget, Clock, Spread, ratio, time_in_turns
+from ..common.results import note
+from ..common.timing import Budget, Clock, Spread, compiled, ratio, time_in_turns
 
 _SKETCH_SIZE = 8
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Where, in which mode of torch.compile and how long to measure."""
+class Bench(NamedTuple):
+    """Where and how long to measure; quick: little of each part."""
 
     device: torch.device
-    mode: str
     budget: Budget
     quick: bool
 
@@ -45,13 +43,11 @@ class Method:
     counted: bool = True
 
 
-@dataclass(frozen=True)
-class Product:
-    """One matrix product: shapes, which operands are transposed views, and whether both are one matrix."""
+class Product(NamedTuple):
+    """One matrix product: shape and strides of its operands, and whether these are one matrix."""
 
-    left: tuple[int, ...]
-    right: tuple[int, ...]
-    transposed: tuple[bool, ...]
+    left: tuple[tuple[int, ...], tuple[int, ...]]
+    right: tuple[tuple[int, ...], tuple[int, ...]]
     shared: bool
 
 
@@ -64,9 +60,8 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         pair = operands(function, args)
         if pair is not None and min(*pair[0].shape[-2:], pair[1].shape[-1]) > self.thin:
-            flipped = tuple(a.stride(-1) != 1 and a.stride(-2) == 1 for a in pair)
-            shared = pair[0].data_ptr() == pair[1].data_ptr()
-            self.products.append(Product(*(tuple(a.shape) for a in pair), flipped, shared))
+            left, right = ((tuple(a.shape), a.stride()) for a in pair)
+            self.products.append(Product(left, right, pair[0].data_ptr() == pair[1].data_ptr()))
         return function(*args, **(kwargs or {}))
 
 
@@ -75,30 +70,27 @@ def recorded_products(run: Callable[[], object], A: Tensor) -> tuple[Product, ..
     thin = 2 * _SKETCH_SIZE if min(A.shape[-2:]) > 2 * _SKETCH_SIZE else 0
     with _Recorder(thin) as recorder:
         run()
-    return tuple(sorted(recorder.products, key=str))
+    return tuple(sorted(recorder.products))
 
 
 def product_floor(products: tuple[Product, ...], like: Tensor) -> Callable[[], None]:
     """The products alone, of `like`'s dtype and device, on operands and into outputs allocated beforehand."""
-
-    def operand(shape: tuple[int, ...], transposed: bool) -> Tensor:
-        *batch, rows, columns = shape
-        stored = (*batch, columns, rows) if transposed else shape
-        A = torch.randn(stored, device=like.device).mul_(columns**-0.5).to(like.dtype)
-        return A.mT if transposed else A
+    empty = {"dtype": like.dtype, "device": like.device}
 
     @cache
     def pair(product: Product) -> tuple[Tensor, Tensor]:
-        left = operand(product.left, product.transposed[0])
-        if not product.shared:
-            return left, operand(product.right, product.transposed[1])
-        return left, left.mT if product.transposed[0] != product.transposed[1] else left
+        left, right = (
+            torch.empty_strided(*of, **empty).normal_(std=of[0][-1] ** -0.5)
+            for of in (product.left, product.right)
+        )
+        return left, left.as_strided(*product.right) if product.shared else right
 
-    output = cache(partial(torch.empty, dtype=like.dtype, device=like.device))
+    output = cache(partial(torch.empty, **empty))
     calls = []
     for product in products:
-        multiply = torch.mm if len(product.left) == 2 else torch.bmm
-        calls.append((multiply, *pair(product), output((*product.left[:-1], product.right[-1]))))
+        (shape, _), (other, _) = product.left, product.right
+        multiply = torch.mm if len(shape) == 2 else torch.bmm
+        calls.append((multiply, *pair(product), output((*shape[:-1], other[-1]))))
 
     def run() -> None:
         for multiply, left, right, out in calls:
@@ -107,13 +99,7 @@ def product_floor(products: tuple[Product, ...], like: Tensor) -> Callable[[], N
     return run
 
 
-def _kept(result: object) -> object:
-    """Copies that a further run of a CUDA graph cannot overwrite."""
-    return result.clone() if isinstance(result, Tensor) else tuple(part.clone() for part in result)
-
-
-@dataclass(frozen=True)
-class Timed:
+class Timed(NamedTuple):
     """A method's result, and its seconds and those of its products by round."""
 
     method: Method
@@ -126,24 +112,14 @@ class Timed:
     def ms(self) -> Spread:
         return Spread.of([1e3 * second for second in self.seconds])
 
-    @property
-    def over_products(self) -> Spread | None:
-        return (
-            None if self.floor is None else ratio({"own": self.seconds, "floor": self.floor}, "own", "floor")
-        )
-
-    def over(self, other: "Timed") -> Spread:
-        return ratio({"own": self.seconds, "other": other.seconds}, "own", "other")
-
     def cells(self) -> tuple[str, ...]:
         """Name, steps, products, ms and time over that of the products."""
-        steps, over = self.method.options.get("steps"), self.over_products
         return (
             self.method.name,
-            "-" if steps is None else str(steps),
+            str(self.method.options.get("steps", "-")),
             "-" if self.products is None else f"{self.products:.1f}",
             f"{self.ms:.2f}",
-            "-" if over is None else f"{over:.2f}",
+            "-" if self.floor is None else f"{ratio(self.seconds, self.floor):.2f}",
         )
 
 
@@ -156,9 +132,9 @@ def compare(bench: Bench, A: Tensor, methods: list[Method]) -> list[Timed]:
     for place, method in enumerate(methods):
         call = eager = partial(method.function, A, **method.options)
         if method.compile:
-            call = partial(compiled(method.function, bench.mode, **method.options), A)
+            call = partial(compiled(method.function, **method.options), A)
         try:
-            result = _kept(call())
+            result = call()
         except RuntimeError as error:
             # A decomposition that a device has not, or no memory for.
             note(f"left out: {method.name}: {str(error).splitlines()[0]}")
@@ -175,18 +151,3 @@ def compare(bench: Bench, A: Tensor, methods: list[Method]) -> list[Timed]:
         Timed(method, result, count, times[place], times.get(products))
         for place, method, result, count, products in found
     ]
-
-
-def fewest_steps(
-    function: Callable,
-    A: Tensor,
-    quality: Callable[[object], float],
-    target: float,
-    most: int = 30,
-    **options,
-) -> int | None:
-    """Fewest steps whose result is within the target, run eagerly."""
-    for steps in range(max(1, options.get("newton_steps", 0)), most + 1):
-        if quality(function(A, steps=steps, **options)) <= target:
-            return steps
-    return None

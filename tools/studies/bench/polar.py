@@ -8,16 +8,14 @@ from torch import Tensor
 from prism_compile import polar
 
 from ..common import peers
-from ..common.matrices import gaussian, log_spaced, with_singular_values
-from ..common.oracles import orthogonality_error, svd_polar
-from ..common.progress import note
-from ..common.rules import RULES
-from ..common.tables import format_table, shape_of
+from ..common.matrices import gaussian, log_spaced, orthogonality_error, svd_polar, with_singular_values
+from ..common.results import format_table, note, shape_of
+from ..common.timing import ratio
 from .core import CELLS, Bench, Method, Timed, compare
 
 _F32, _BF16 = torch.float32, torch.bfloat16
-TIMED = tuple(rule for rule in RULES if rule in ("adaptive", "minimax", "polar_express"))
 _REFERENCE = "polar_express"
+_TIMED = ("adaptive", "minimax", _REFERENCE)
 _PRODUCT_CASES = (((1024, 1024), _F32), ((256, 256), _F32), ((64, 64, 64), _F32), ((512, 512), _BF16))
 # The last two are Muon's: the matrices of a small transformer, those of equal or transposed shape together.
 _SWEEP_CASES = (
@@ -27,7 +25,7 @@ _SWEEP_CASES = (
 _COUNTS = (3, 4, 5, 6, 8)
 # A method is no slower than another within the spread of a quiet machine.
 _AS_FAST = 1.02
-SWEEP_NOTES = f"""\
+_NOTES = f"""\
 error       mean rms(1-σ) of three matrices: Gaussian, log-spaced to 1e-3, rank n/10 with 1 % of noise
 as fast     a rule's most steps within {_AS_FAST} times the time of {_REFERENCE}, and their error"""
 
@@ -46,10 +44,10 @@ def products_table(bench: Bench) -> str:
     for shape, dtype in _PRODUCT_CASES[1:2] if bench.quick else _PRODUCT_CASES:
         note(f"over products: {_name(shape, dtype)}")
         for steps in (5, 10):
-            found = compare(bench, gaussian(shape, dtype).to(bench.device), _methods(TIMED, (steps,)))
-            cells = (f"{timed.over_products:.2f}" for timed in found)
+            found = compare(bench, gaussian(shape, dtype).to(bench.device), _methods(_TIMED, (steps,)))
+            cells = (f"{ratio(timed.seconds, timed.floor):.2f}" for timed in found)
             rows.append((_name(shape, dtype), str(steps), *cells, f"{found[-1].ms.median:.2f}"))
-    header = ("matrix", "steps", *TIMED, f"ms of {TIMED[-1]}")
+    header = ("matrix", "steps", *_TIMED, f"ms of {_REFERENCE}")
     return format_table(header, rows, "polar, compiled: time over that of its products alone")
 
 
@@ -70,10 +68,8 @@ def _inputs(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) ->
         yield A.to(device, dtype)
 
 
-def _error(timed: Timed, inputs: list[Tensor]) -> float:
-    method = timed.method
-    results = (method.function(A, **method.options) for A in inputs)
-    return sum(orthogonality_error(result) for result in results) / len(inputs)
+def _error(method: Method, inputs: list[Tensor]) -> float:
+    return sum(orthogonality_error(method.function(A, **method.options)) for A in inputs) / len(inputs)
 
 
 def _others(A: Tensor) -> list[Method]:
@@ -87,45 +83,40 @@ def _others(A: Tensor) -> list[Method]:
     return [*found, Method("linalg.svd", svd_polar, compile=False, counted=False)]
 
 
-# By the name of a matrix: what was timed, and its error.
-Sweep = dict[str, list[tuple[Timed, float]]]
-
-
-def sweep(bench: Bench) -> Sweep:
-    """The rules at several numbers of steps, and the peers at five, on each shape."""
-    found: Sweep = {}
-    for shape, dtype in _SWEEP_CASES[1:2] if bench.quick else _SWEEP_CASES:
-        note(f"time and error: {_name(shape, dtype)}")
-        A = gaussian(shape, dtype).to(bench.device)
-        methods = _methods((*TIMED, "prism"), _COUNTS[:2] if bench.quick else _COUNTS) + _others(A)
-        inputs = list(_inputs(shape, dtype, bench.device))
-        found[_name(shape, dtype)] = [(timed, _error(timed, inputs)) for timed in compare(bench, A, methods)]
-    return found
-
-
 def _as_fast(rows: list[tuple[Timed, float]], rule: str, limit: float) -> str:
     """The most steps of a rule within the time, and their error."""
-    own = [(t, error) for t, error in rows if t.method.name == rule and t.ms.median <= _AS_FAST * limit]
-    if not own:
-        return "-"
-    timed, error = max(own, key=lambda pair: pair[0].method.options["steps"])
-    return f"{timed.method.options['steps']}: {error:.3f}"
+    own = [
+        (timed.method.options["steps"], error)
+        for timed, error in rows
+        if timed.method.name == rule and timed.ms.median <= _AS_FAST * limit
+    ]
+    return "{}: {:.3f}".format(*max(own)) if own else "-"
 
 
-def sweep_tables(found: Sweep) -> list[str]:
-    """Every row, and the errors at equal time."""
-    rows, equal = [], []
-    for name, each in found.items():
-        for i, (timed, error) in enumerate(each):
+def sweep_tables(bench: Bench) -> list[str]:
+    """The rules at several numbers of steps and the peers at five, and the errors at equal time."""
+    rows, equal, others = [], [], ("adaptive", "minimax", "prism")
+    for shape, dtype in _SWEEP_CASES[1:2] if bench.quick else _SWEEP_CASES:
+        name = _name(shape, dtype)
+        note(f"time and error: {name}")
+        A = gaussian(shape, dtype).to(bench.device)
+        methods = _methods((*_TIMED, "prism"), _COUNTS[:2] if bench.quick else _COUNTS) + _others(A)
+        inputs = list(_inputs(shape, dtype, bench.device))
+        found = [(timed, _error(timed.method, inputs)) for timed in compare(bench, A, methods)]
+        for i, (timed, error) in enumerate(found):
             rows.append(("" if i else name, *timed.cells(), f"{error:.2e}"))
-        for timed, error in each:
-            steps = timed.method.options.get("steps")
+        for timed, error in found:
             if timed.method.name == _REFERENCE:
-                others = (_as_fast(each, rule, timed.ms.median) for rule in (*TIMED[:-1], "prism"))
-                first = "" if steps != _COUNTS[0] else name
-                equal.append((first, f"{steps}: {error:.3f}", f"{timed.ms.median:.2f}", *others))
-    header = ("matrix", _REFERENCE, "ms", *(f"{rule} as fast" for rule in (*TIMED[:-1], "prism")))
+                steps, ms = timed.method.options["steps"], timed.ms.median
+                cells = (
+                    f"{steps}: {error:.3f}",
+                    f"{ms:.2f}",
+                    *(_as_fast(found, rule, ms) for rule in others),
+                )
+                equal.append((name if steps == _COUNTS[0] else "", *cells))
+    header = ("matrix", _REFERENCE, "ms", *(f"{rule} as fast" for rule in others))
     return [
         format_table(("matrix", *CELLS, "error"), rows, "polar: time and error", left=(0, 1)),
         format_table(header, equal, "polar: steps and error at equal time"),
+        _NOTES,
     ]

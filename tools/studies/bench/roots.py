@@ -10,12 +10,27 @@ from torch import Tensor
 import prism_compile
 
 from ..common import peers
-from ..common.matrices import definite, log_spaced, with_singular_values
-from ..common.oracles import eigh_power, eigh_sqrt_pair, orthogonality_error, relative_error, svd_polar
-from ..common.progress import note
-from ..common.rules import RULES
-from ..common.tables import format_table, shape_of
-from .core import CELLS, Bench, Method, Timed, compare, fewest_steps
+from ..common.matrices import (
+    definite,
+    eigh_power,
+    eigh_sqrt_pair,
+    log_spaced,
+    orthogonality_error,
+    relative_error,
+    svd_polar,
+    with_singular_values,
+)
+from ..common.results import format_table, note, shape_of
+from ..common.timing import ratio
+from .core import CELLS, Bench, Method, compare
+
+_MOST_STEPS = 30
+_RULES = {rule: {"rule": rule} for rule in ("adaptive", "minimax", "prism", "taylor")}
+_OF_SQUARE_ROOTS = {**_RULES, "polar_express": {"rule": "polar_express"}}
+# How many Newton steps are tried, the first of all.
+_NEWTON = {
+    name: {"newton_steps": k} for name, k in (("polynomials", 0), *((f"{k} Newton", k) for k in (1, 2, 6)))
+}
 
 
 @dataclass(frozen=True)
@@ -36,87 +51,76 @@ class Problem:
     peer: int | None = None
     compile: bool = True
 
-    def quality(self) -> Callable[[object], float]:
-        if self.function is prism_compile.polar:
-            return orthogonality_error
-        return partial(relative_error, exact=self.exact(self.A.cpu().double()))
+    def _within(self, quality: Callable[[object], float], options: dict) -> int | None:
+        """The fewest steps whose result is within the target, run eagerly."""
+        for steps in range(max(1, options.get("newton_steps", 0)), _MOST_STEPS + 1):
+            if quality(self.function(self.A, steps=steps, **options)) <= self.target:
+                return steps
+        return None
 
     def rows(self, bench: Bench) -> list[tuple[str, ...]]:
         """A row for each way that reaches the target."""
-        quality, methods = self.quality(), []
+        note(self.name)
+        quality, by = orthogonality_error, "linalg.svd"
+        if self.function is not prism_compile.polar:
+            quality, by = partial(relative_error, exact=self.exact(self.A.cpu().double())), "linalg.eigh"
+        methods = []
         for name, own in self.ways.items():
             options = {**self.bound, **own}
-            steps = fewest_steps(self.function, self.A, quality, self.target, **options)
-            if steps is not None:
-                options["steps"] = steps
-                methods.append(Method(name, self.function, options, self.compile))
+            if steps := self._within(quality, options):
+                methods.append(Method(name, self.function, {**options, "steps": steps}, self.compile))
         if self.peer:
             newton = partial(peers.coupled_newton_each, p=self.peer)
             methods.append(Method("coupled Newton", newton, compile=False, counted=False))
-        by = "linalg.svd" if self.exact is svd_polar else "linalg.eigh"
         methods.append(Method(by, self.exact, compile=False, counted=False))
         found = compare(bench, self.A, methods)
-        exact = next((timed for timed in found if timed.method.name == by), None)
-        return [self._row(i, timed, exact, quality(timed.result)) for i, timed in enumerate(found)]
-
-    def _row(self, place: int, timed: Timed, exact: Timed | None, error: float) -> tuple[str, ...]:
-        what = f"{self.name} {shape_of(self.A.shape)} to {self.target:.0e}"
-        over = "-" if exact in (timed, None) else f"{timed.over(exact):.2f}"
-        return ("" if place else what, *timed.cells(), over, f"{error:.1e}")
-
-
-def _rules(p: int) -> dict[str, dict]:
-    chosen = [rule for rule in RULES if rule in ("adaptive", "minimax", "prism", "taylor")]
-    return {rule: {"rule": rule} for rule in [*chosen, *(["polar_express"] if p == 2 else [])]}
+        exact = next((timed.seconds for timed in found if timed.method.name == by), None)
+        rows, what = [], f"{self.name} {shape_of(self.A.shape)} to {self.target:.0e}"
+        for timed in found:
+            over = "-" if exact in (timed.seconds, None) else f"{ratio(timed.seconds, exact):.2f}"
+            rows.append(("" if rows else what, *timed.cells(), over, f"{quality(timed.result):.1e}"))
+        return rows
 
 
-def _root_problems(bench: Bench) -> list[Problem]:
+def _roots(bench: Bench) -> list[Problem]:
     def of(n: int, batch: tuple[int, ...] = ()) -> Tensor:
         return definite(n, 1e4, batch).to(bench.device, torch.float32)
 
-    fourth = partial(eigh_power, exponent=-0.25)
-    sizes = (64, (4,)) if bench.quick else (128, (32,))
-    root = Problem(
-        "inv_root p=4", prism_compile.inv_root, of(*sizes), fourth, 1e-3, _rules(4), {"p": 4}, peer=4
-    )
+    fourth, whiten = (partial(eigh_power, exponent=exponent) for exponent in (-0.25, -0.5))
+    A, options = of(64, (4,)) if bench.quick else of(128, (32,)), {"bound": {"p": 4}, "peer": 4}
+    root = Problem("inv_root p=4", prism_compile.inv_root, A, fourth, 1e-3, _RULES, **options)
     if bench.quick:
         return [root]
-    whiten = partial(eigh_power, exponent=-0.5)
     return [
-        Problem("sqrtm_pair", prism_compile.sqrtm_pair, of(512), eigh_sqrt_pair, 1e-4, _rules(2)),
+        Problem("sqrtm_pair", prism_compile.sqrtm_pair, of(512), eigh_sqrt_pair, 1e-4, _OF_SQUARE_ROOTS),
         root,
-        Problem("inv_sqrtm", prism_compile.inv_sqrtm, of(256), whiten, 1e-3, _rules(2), peer=2),
+        Problem("inv_sqrtm", prism_compile.inv_sqrtm, of(256), whiten, 1e-3, _OF_SQUARE_ROOTS, peer=2),
     ]
 
 
-# How many Newton steps are tried, the first of all.
-_NEWTON = {"polynomials": 0, "1 Newton": 1, "2 Newton": 2, "6 Newton": 6}
-
-
-def _newton_problems(bench: Bench) -> list[Problem]:
+def _newton(bench: Bench) -> list[Problem]:
     """Float64, eager; conditions are A's own."""
-    n, ways = 64 if bench.quick else 512, {name: {"newton_steps": count} for name, count in _NEWTON.items()}
-    square_root = partial(eigh_power, exponent=0.5)
-    made = []
-    for condition in (1e4,) if bench.quick else (1e2, 1e4, 1e8, 1e12):
-        A, name = definite(n, condition).to(bench.device), f"sqrtm, condition {condition:.0e},"
-        made.append(Problem(name, prism_compile.sqrtm, A, square_root, 1e-6, ways, compile=False))
-    for condition in (1e2,) if bench.quick else (1e1, 1e2, 1e4, 1e8):
-        A, name = with_singular_values(log_spaced(n, condition)), f"polar, condition {condition:.0e},"
-        made.append(
-            Problem(name, prism_compile.polar, A.to(bench.device), svd_polar, 1e-6, ways, compile=False)
-        )
-    return made
+    n, square_root = 64 if bench.quick else 512, partial(eigh_power, exponent=0.5)
+    made = [
+        ("sqrtm", prism_compile.sqrtm, square_root, condition, definite(n, condition))
+        for condition in ((1e4,) if bench.quick else (1e2, 1e4, 1e8, 1e12))
+    ] + [
+        ("polar", prism_compile.polar, svd_polar, condition, with_singular_values(log_spaced(n, condition)))
+        for condition in ((1e2,) if bench.quick else (1e1, 1e2, 1e4, 1e8))
+    ]
+    return [
+        Problem(f"{name}, condition {k:.0e},", call, A.to(bench.device), exact, 1e-6, _NEWTON, compile=False)
+        for name, call, exact, k, A in made
+    ]
 
 
 def roots_tables(bench: Bench) -> list[str]:
     """The roots by each rule; then Newton's steps."""
-    made = []
-    titles = "roots, float32, condition 1e4", "Newton's steps, float64, eager"
-    for title, problems in zip(titles, (_root_problems(bench), _newton_problems(bench))):
-        rows = []
-        for problem in problems:
-            note(f"{title}: {problem.name}")
-            rows += problem.rows(bench)
-        made.append(format_table(("problem", *CELLS, "/exact", "error"), rows, title, left=(0, 1)))
-    return made
+    titles = {"roots, float32, condition 1e4": _roots, "Newton's steps, float64, eager": _newton}
+    header = ("problem", *CELLS, "/exact", "error")
+    return [
+        format_table(
+            header, [row for problem in made(bench) for row in problem.rows(bench)], title, left=(0, 1)
+        )
+        for title, made in titles.items()
+    ]

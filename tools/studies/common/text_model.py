@@ -1,6 +1,7 @@
 """A small causal character-level transformer, and the real text that it learns: Python's own manual.
 
-The text is `pydoc_data.topics`, which every Python has. Batches depend on nothing but their seed.
+The text is `pydoc_data.topics`, which every Python has. Batches depend on nothing but their seed. In training
+the model gives the matrices that optimizers orthogonalise or take roots of.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .results import note, show_progress
+
+CONTEXT, HEADS, LAYERS = 64, 4, 2
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -18,18 +23,6 @@ class Corpus:
     alphabet: str
     training: Tensor
     validation: Tensor
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """Sizes of the transformer; every weight but the norms' is a matrix."""
-
-    alphabet_size: int
-    context: int = 64
-    width: int = 128
-    heads: int = 4
-    layers: int = 2
-    hidden: int = 512
 
 
 def load_corpus() -> Corpus:
@@ -43,66 +36,46 @@ def load_corpus() -> Corpus:
     return Corpus(alphabet, ids[:-held_out], ids[-held_out:])
 
 
-def sample_batch(ids: Tensor, seed: int, batch_size: int = 32, context: int = 64) -> tuple[Tensor, Tensor]:
-    """Inputs and targets `[batch_size, context]` from random places of a text."""
+def sample_batch(ids: Tensor, seed: int, batch_size: int = 32) -> tuple[Tensor, Tensor]:
+    """Inputs and targets `[batch_size, CONTEXT]` from random places of a text."""
     generator = torch.Generator().manual_seed(seed)
-    starts = torch.randint(len(ids) - context, (batch_size, 1), generator=generator)
-    windows = ids[(starts + torch.arange(context + 1)).to(ids.device)]
+    starts = torch.randint(len(ids) - CONTEXT, (batch_size, 1), generator=generator)
+    windows = ids[(starts + torch.arange(CONTEXT + 1)).to(ids.device)]
     return windows[:, :-1], windows[:, 1:]
 
 
-class Attention(nn.Module):
-    """Causal self-attention."""
-
-    def __init__(self, shape: ModelShape):
-        super().__init__()
-        self.heads = shape.heads
-        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
-        self.out = nn.Linear(shape.width, shape.width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.out(mixed.transpose(1, 2).flatten(-2))
-
-
-class Mlp(nn.Module):
-    """Two layers with a GELU between."""
-
-    def __init__(self, shape: ModelShape):
-        super().__init__()
-        self.up = nn.Linear(shape.width, shape.hidden, bias=False)
-        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(functional.gelu(self.up(x)))
-
-
 class Block(nn.Module):
-    """One pre-norm transformer layer."""
+    """One pre-norm transformer layer: causal self-attention, and two layers with a GELU between."""
 
-    def __init__(self, shape: ModelShape):
+    def __init__(self, width: int):
         super().__init__()
-        self.attention_norm = nn.RMSNorm(shape.width)
-        self.attention = Attention(shape)
-        self.mlp_norm = nn.RMSNorm(shape.width)
-        self.mlp = Mlp(shape)
+
+        def linear(columns: int, rows: int) -> nn.Linear:
+            return nn.Linear(columns, rows, bias=False)
+
+        self.attention_norm = nn.RMSNorm(width)
+        self.attention = nn.ModuleDict({"qkv": linear(width, 3 * width), "out": linear(width, width)})
+        self.mlp_norm = nn.RMSNorm(width)
+        self.mlp = nn.ModuleDict({"up": linear(width, 4 * width), "down": linear(4 * width, width)})
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x))
-        return x + self.mlp(self.mlp_norm(x))
+        projected = self.attention["qkv"](self.attention_norm(x))
+        query, key, value = projected.unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.attention["out"](mixed.transpose(1, 2).flatten(-2))
+        return x + self.mlp["down"](functional.gelu(self.mlp["up"](self.mlp_norm(x))))
 
 
 class CharTransformer(nn.Module):
     """Logits `[batch, time, alphabet]` of the next character from ids `[batch, time]`."""
 
-    def __init__(self, shape: ModelShape):
+    def __init__(self, alphabet: int, width: int):
         super().__init__()
-        self.characters = nn.Embedding(shape.alphabet_size, shape.width)
-        self.positions = nn.Embedding(shape.context, shape.width)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.width)
-        self.head = nn.Linear(shape.width, shape.alphabet_size, bias=False)
+        self.characters = nn.Embedding(alphabet, width)
+        self.positions = nn.Embedding(CONTEXT, width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(LAYERS))
+        self.norm = nn.RMSNorm(width)
+        self.head = nn.Linear(width, alphabet, bias=False)
         for table in (self.characters, self.positions):
             nn.init.normal_(table.weight, std=0.02)
 
@@ -117,8 +90,7 @@ def build_model(corpus: Corpus, seed: int = 0, width: int = 128) -> CharTransfor
     """A model for the corpus's alphabet; equal seeds give equal weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        shape = ModelShape(len(corpus.alphabet), width=width, hidden=4 * width)
-        return CharTransformer(shape).to(corpus.training.device)
+        return CharTransformer(len(corpus.alphabet), width).to(corpus.training.device)
 
 
 def text_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -132,3 +104,32 @@ def validation_loss(model: nn.Module, corpus: Corpus, batches: int = 8) -> float
     """Loss on fixed batches of the held-out text."""
     losses = [text_loss(model, sample_batch(corpus.validation, seed)) for seed in range(batches)]
     return torch.stack(losses).mean().item()
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """By the name of a weight: Muon's momentum, and Shampoo's covariance GᵀG."""
+
+    momentum: dict[str, Tensor]
+    covariance: dict[str, Tensor]
+
+
+def gather(names: tuple[str, ...], steps: int, rate: float = 2e-3, decay: float = 0.95) -> Gathered:
+    """Train the model by AdamW, and gather the matrices of the named weights on the way."""
+    corpus = load_corpus()
+    model = build_model(corpus)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    weights = {name: model.get_parameter(name) for name in names}
+    momentum = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    covariance = {name: weight.new_zeros(weight.shape[1:] * 2) for name, weight in weights.items()}
+    for step in range(steps):
+        loss = text_loss(model, sample_batch(corpus.training, seed=step))
+        optimizer.zero_grad()
+        loss.backward()
+        for name, weight in weights.items():
+            momentum[name].lerp_(weight.grad, 1 - decay)
+            covariance[name].addmm_(weight.grad.T, weight.grad)
+        optimizer.step()
+        show_progress(step + 1, steps, f"loss {loss.item():.3f}")
+    note(f"validation loss {validation_loss(model, corpus):.3f} nats per character")
+    return Gathered(momentum, covariance)

@@ -1,10 +1,11 @@
-"""Timing calls in turns.
+"""Calls as compiled graphs, timed in turns, and the memory that they hold.
 
 `torch.utils.benchmark.Timer` measures one call at a time, and runs it twice before each measurement: a slow
 spell of the machine falls on one method. Here rounds of all methods share it.
 """
 
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -12,6 +13,8 @@ from statistics import median, quantiles
 from time import perf_counter, thread_time
 
 import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 300
 
@@ -63,8 +66,6 @@ class Clock:
             start = now()
             run()
             return now() - start
-        # A graph's outputs may be overwritten only once a new iteration is declared.
-        torch.compiler.cudagraph_mark_step_begin()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(self.device)
         start.record()
@@ -77,9 +78,7 @@ class Clock:
 def time_in_turns(runs: dict, clock: Clock, budget: Budget) -> dict[object, list[float]]:
     """Seconds of each run, a list over rounds; every round takes all of them in a fresh random order."""
     for run in runs.values():
-        # CUDA graphs are captured in the second and third run.
-        for _ in range(3 if clock.cuda else 1):
-            clock(run)
+        clock(run)
     shuffle = random.Random(0).shuffle
     times = {name: [] for name in runs}
     began = perf_counter()
@@ -95,12 +94,52 @@ def time_in_turns(runs: dict, clock: Clock, budget: Budget) -> dict[object, list
     return times
 
 
-def ratio(times: dict, numerator: object, denominator: object) -> Spread:
-    """The ratio of two runs, round by round, so that a slow spell of the machine cancels."""
-    return Spread.of([a / b for a, b in zip(times[numerator], times[denominator])])
+def ratio(numerator: list[float], denominator: list[float]) -> Spread:
+    """Of two runs, round by round, so that a slow spell of the machine cancels."""
+    return Spread.of([a / b for a, b in zip(numerator, denominator)])
 
 
 def median_ms(runs: dict, rounds: int, clock: Clock | None = None) -> dict[object, float]:
     """Median milliseconds of each of some runs, taken in turns."""
     times = time_in_turns(runs, clock or Clock(), of_rounds(rounds))
     return {name: 1e3 * median(taken) for name, taken in times.items()}
+
+
+def compiled(function: Callable, **options) -> Callable[[Tensor], object]:
+    """The function with its options bound, as one static graph.
+
+    The wrapper has a code object of its own: graphs are cached per code object, and one that is shared by
+    many variants would be searched at every call.
+    """
+
+    def call(A: Tensor):
+        return function(A, **options)
+
+    call.__code__ = call.__code__.replace()
+    return torch.compile(call, fullgraph=True, dynamic=False)
+
+
+def quiet_torch() -> None:
+    """Let torch's own deprecations, raised while it compiles, pass in silence."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", module="torch")
+
+
+def peak_bytes(work: Callable[[], object], device: str = "cpu") -> int:
+    """The most memory held at once beyond what was there before: by torch's profiler, or CUDA's allocator."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        kept = work()
+    events = [e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"]
+    live = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    del kept
+    return peak

@@ -1,39 +1,30 @@
 """Show what the library does, on matrices of a text model in training; the picture is out/demo.png."""
 
-import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 import prism_compile
 
-from ..common import results
-from ..common.compiling import compiled, quiet_torch
-from ..common.gradient_matrices import train
-from ..common.matrices import symmetrised
-from ..common.oracles import eigh_power, orthogonality_error, relative_error, svd_polar
-from ..common.progress import note, show_progress
-from ..common.results import add_option, recorded
-from ..common.rules import RULES
-from ..common.style import can_plot
-from ..common.tables import format_table
-from ..common.text_model import load_corpus
-from ..common.timing import median_ms
+from ..common import RULES, results
+from ..common.matrices import eigh_power, orthogonality_error, relative_error, svd_polar, symmetrised
+from ..common.results import format_table, note, parser_of, recorded, show_progress
+from ..common.text_model import gather
+from ..common.timing import compiled, median_ms, quiet_torch
 from .plot import plot_errors
 
 _LAYERS = tuple(f"blocks.{i}.mlp.up.weight" for i in (0, 1))
 _EPS = 1e-4
-_STEPS = tuple(range(1, 13))
+_STEPS, _SHOWN = tuple(range(1, 13)), (3, 5, 8, 10)
 # The default, its fixed relatives, and the classical iteration.
-_SHOWN = tuple(rule for rule in RULES if rule not in ("jordan", "you"))
+_RULES = RULES[:5]
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """A function of a batch, as it is called, the error of a result, and which error is wanted.
 
     rules: those that serve it.
@@ -46,14 +37,13 @@ class Task:
     error: Callable[[Tensor], float]
     exact: Callable[[Tensor], Tensor]
     target: float
-    rules: tuple[str, ...] = _SHOWN
+    rules: tuple[str, ...]
 
     def errors(self) -> dict[str, list[float]]:
         """By rule, after each of the numbers of steps; each is a run of its own."""
-        found: dict[str, list[float]] = {rule: [] for rule in self.rules}
+        found: dict[str, list[float]] = {}
         for done, rule in enumerate(self.rules, 1):
-            for steps in _STEPS:
-                found[rule].append(self.error(self.function(self.A, steps=steps, rule=rule)))
+            found[rule] = [self.error(self.function(self.A, steps=k, rule=rule)) for k in _STEPS]
             show_progress(done, len(self.rules), f"{self.call} by {rule}")
         return found
 
@@ -61,69 +51,51 @@ class Task:
         """The first number of steps within the target."""
         return next((steps for steps, error in zip(_STEPS, errors) if error <= self.target), None)
 
+    def table(self, errors: dict[str, list[float]]) -> str:
+        rows = [
+            (rule, *(f"{own[k - 1]:.1e}" for k in _SHOWN), str(self.needed(own) or f"> {_STEPS[-1]}"))
+            for rule, own in errors.items()
+        ]
+        header = ("rule", *(f"{k} steps" for k in _SHOWN), f"steps to {self.target:g}")
+        return format_table(header, rows, f"{self.title}: {self.call}, error after")
+
+    def timed(self, steps: int, quick: bool) -> str:
+        """The compiled call beside the decomposition, on a batch."""
+        A = self.A.repeat(16, 1, 1)
+        call = partial(self.function, steps=steps) if quick else compiled(self.function, steps=steps)
+        times = median_ms({"ours": partial(call, A), "exact": partial(self.exact, A)}, 5)
+        by = "SVD" if self.exact is svd_polar else "eigh"
+        return f"{times['ours']:.0f} ms in {steps} steps, by {by} {times['exact']:.0f} ms"
+
 
 def _tasks(training_steps: int) -> list[Task]:
     note(f"1. Training a small text model for {training_steps} steps, for matrices as optimizers meet them")
-    gathered = train(load_corpus(), _LAYERS, training_steps)
+    gathered = gather(_LAYERS, training_steps)
     momentum = torch.stack(list(gathered.momentum.values()))
     covariance = symmetrised(torch.stack(list(gathered.covariance.values())))
     root = partial(prism_compile.inv_root, p=4, eps=_EPS)
     exact = partial(eigh_power, exponent=-0.25, eps=_EPS)
+    of_root = partial(relative_error, exact=exact(covariance.double()))
+    muon, shampoo = (
+        "Orthogonalise a gradient (Muon's step)",
+        "Inverse 4th root of a covariance (Shampoo's step)",
+    )
+    others = tuple(rule for rule in _RULES if rule != "polar_express")
     return [
-        Task(
-            "Orthogonalise a gradient (Muon's step)",
-            "polar(A)",
-            prism_compile.polar,
-            momentum,
-            orthogonality_error,
-            svd_polar,
-            0.1,
-        ),
-        Task(
-            "Inverse 4th root of a covariance (Shampoo's step)",
-            "inv_root(A, 4, eps=1e-4)",
-            root,
-            covariance,
-            partial(relative_error, exact=exact(covariance.double())),
-            exact,
-            0.01,
-            tuple(rule for rule in _SHOWN if rule != "polar_express"),
-        ),
+        Task(muon, "polar(A)", prism_compile.polar, momentum, orthogonality_error, svd_polar, 0.1, _RULES),
+        Task(shampoo, "inv_root(A, 4, eps=1e-4)", root, covariance, of_root, exact, 0.01, others),
     ]
-
-
-def _table(task: Task, errors: dict[str, list[float]]) -> str:
-    shown = (3, 5, 8, 10)
-    rows = [
-        (rule, *(f"{own[k - 1]:.1e}" for k in shown), str(task.needed(own) or f"> {_STEPS[-1]}"))
-        for rule, own in errors.items()
-    ]
-    header = ("rule", *(f"{k} steps" for k in shown), f"steps to {task.target:g}")
-    return format_table(header, rows, f"{task.title}: {task.call}, error after")
-
-
-def _timed(task: Task, steps: int, quick: bool) -> str:
-    """The compiled call beside the decomposition, on a batch."""
-    A = task.A.repeat(16, 1, 1)
-    call = partial(task.function, steps=steps) if quick else compiled(task.function, steps=steps)
-    call(A)
-    times = median_ms({"ours": partial(call, A), "exact": partial(task.exact, A)}, 5)
-    by = "SVD" if task.exact is svd_polar else "eigh"
-    return f"{times['ours']:.0f} ms in {steps} steps, by {by} {times['exact']:.0f} ms"
 
 
 def _summary(tasks: list[Task], found: list[dict[str, list[float]]], timed: list[str]) -> str:
     """What was compared, what was found, what to call."""
-    calls = [task.call for task in tasks]
-    said = []
+    calls, said = [task.call for task in tasks], []
     for task, errors, times in zip(tasks, found, timed):
-        own, classical = (
-            task.needed(errors[rule]) or f"over {_STEPS[-1]}" for rule in ("adaptive", "taylor")
-        )
+        own, classical = (task.needed(errors[r]) or f"over {_STEPS[-1]}" for r in ("adaptive", "taylor"))
         name = task.call.partition("(")[0]
         said.append(f"{name} to {task.target:g} takes {own} steps, classically {classical} ({times})")
     return (
-        f"Compared  {len(_SHOWN)} rules for {' and '.join(calls)}, on matrices of a model in training\n"
+        f"Compared  {len(_RULES)} rules for {' and '.join(calls)}, on matrices of a model in training\n"
         f"Found     {'; '.join(said)}\n"
         f"Call      {', '.join(f'prism_compile.{call}' for call in calls)}, or prism_compile.optim.Muon"
     )
@@ -131,28 +103,22 @@ def _summary(tasks: list[Task], found: list[dict[str, list[float]]], timed: list
 
 def main(words: list[str] | None = None) -> None:
     """Train, compare, draw, time and say what was found."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 training steps, nothing compiled")
-    parser.add_argument("--steps", type=int, default=100, help="training steps (default: %(default)s)")
-    add_option(parser)
-    arguments = parser.parse_args(words)
+    parser = parser_of(__doc__, "3 training steps, nothing compiled")
+    quick = parser.parse_args(words).quick
     quiet_torch()
     with recorded("demo", parser, words):
-        tasks, found, timed = _tasks(3 if arguments.quick else arguments.steps), [], []
+        tasks, found, timed = _tasks(3 if quick else 100), [], []
         # Two threads on matrices this small mostly wait for each other, the more so on a busy machine.
         torch.set_num_threads(1)
         for place, task in enumerate(tasks, 2):
             note(f"\n{place}. {task.title}: every rule with 1 to {_STEPS[-1]} steps against the exact result")
             found.append(task.errors())
-            print(f"\n{_table(task, found[-1])}", flush=True)
-        if can_plot():
-            titles = [f"{task.title}\n{task.call}" for task in tasks]
-            plot_errors(titles, found, _STEPS, [task.target for task in tasks], results.OUT / "demo.png")
-        note(
-            "\n4. Compiling both calls and timing them on a batch of 32 (a minute, the most of it compiling)"
-        )
+            print(f"\n{task.table(found[-1])}", flush=True)
+        titles, targets = [f"{task.title}\n{task.call}" for task in tasks], [task.target for task in tasks]
+        plot_errors(titles, found, _STEPS, targets, results.OUT / "demo.png")
+        note("\n4. Compiling both calls and timing them on a batch of 32 (a minute, most of it compiling)")
         for done, (task, errors) in enumerate(zip(tasks, found), 1):
-            timed.append(_timed(task, task.needed(errors["adaptive"]) or _STEPS[-1], arguments.quick))
+            timed.append(task.timed(task.needed(errors["adaptive"]) or _STEPS[-1], quick))
             show_progress(done, len(tasks), timed[-1])
         print(f"\n{_summary(tasks, found, timed)}")
 

@@ -1,6 +1,5 @@
 """Profile one function, eager and compiled: where its time goes by phase, and what a step consists of."""
 
-import argparse
 import sys
 from functools import partial
 from os.path import relpath
@@ -11,14 +10,10 @@ from torch import Tensor
 import prism_compile
 
 from ..common import results
-from ..common.compiling import compiled, quiet_torch
-from ..common.counting import Operators, matrix_products
-from ..common.launches import further_step
+from ..common.counting import Operators, further_step, matrix_products
 from ..common.matrices import gaussian, gram
-from ..common.progress import note
-from ..common.results import add_option, recorded
-from ..common.tables import shape_of
-from ..common.timing import Clock, median_ms
+from ..common.results import note, on_device, parser_of, recorded, shape_of
+from ..common.timing import Clock, compiled, median_ms, quiet_torch
 from .phases import by_kernel, by_phase, device_events, record, share_table
 
 _FUNCTIONS = [
@@ -29,28 +24,7 @@ _ROUNDS = 15
 _OPTIONS = {"p": int, "eps": float, "steps": int, "degree": int, "rule": str, "scaling": str}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("function", choices=_FUNCTIONS)
-    parser.add_argument("--quick", action="store_true", help="32x32")
-    parser.add_argument("--shape", type=int, nargs="+", default=[512, 512], help="default: 512 512")
-    parser.add_argument("--dtype", choices=_DTYPES, default="float32")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, help="torch's threads, all by default")
-    add_option(parser)
-    options = parser.add_argument_group("options of the function")
-    for name, kind in _OPTIONS.items():
-        options.add_argument(f"--{name}", type=kind)
-    return parser
-
-
-def make_input(function: str, shape: list[int], dtype: torch.dtype) -> Tensor:
-    """Gaussian for the polar functions, symmetric positive definite for the others."""
-    A = gaussian(tuple(shape)) if function.startswith("polar") else gram(tuple(shape), 0.01)
-    return A.to(dtype)
-
-
-def _step_on_device(function, A: Tensor, steps: int, options: dict) -> str:
+def _compiled_step(function, A: Tensor, steps: int, options: dict) -> str:
     """The device's operations of a further step: counted by the profiler, on a CPU read off the code."""
     if A.device.type == "cpu":
         step = further_step(function, A, steps, **options)
@@ -62,7 +36,7 @@ def _step_on_device(function, A: Tensor, steps: int, options: dict) -> str:
     return f"{longer - shorter} operations of the device"
 
 
-def _eager_step(function, A: Tensor, steps: int, options: dict) -> str:
+def eager_step(function, A: Tensor, steps: int, options: dict) -> str:
     """What one step more of an eager call multiplies, and runs."""
     counts = []
     for each in (steps + 1, steps):
@@ -74,45 +48,48 @@ def _eager_step(function, A: Tensor, steps: int, options: dict) -> str:
     return f"{products:.2f}·2n³ flops in products, {operators} operators"
 
 
-def _print_profiles(arguments: argparse.Namespace, options: dict) -> None:
+def _print_profiles(name: str, A: Tensor, options: dict) -> None:
     """The phases of an eager run, the kernels of a compiled one, and a step of each."""
-    function, device = getattr(prism_compile, arguments.function), torch.device(arguments.device)
-    A = make_input(arguments.function, arguments.shape, getattr(torch, arguments.dtype)).to(device)
-    given = "".join(f", {name}={value}" for name, value in options.items())
-    print(f"{arguments.function} {shape_of(arguments.shape)} {arguments.dtype}{given}\n")
-
+    function, given = getattr(prism_compile, name), "".join(f", {k}={value}" for k, value in options.items())
+    print(f"{name} {shape_of(A.shape)} {str(A.dtype).removeprefix('torch.')}{given}\n")
     runs = {"eager": partial(function, A, **options), "compiled": partial(compiled(function, **options), A)}
     # The C++ kernels of the graph, which is compiled in the first call, have their names in the profile.
     with torch._inductor.config.patch({"cpp.enable_kernel_profile": True}):
-        times = median_ms(runs, _ROUNDS, Clock(device))
+        times = median_ms(runs, _ROUNDS, Clock(A.device))
     for (kind, call), shares in zip(runs.items(), (by_phase, by_kernel)):
         path = results.OUT / f"profile-{kind}.json"
-        events = record(call, device, path)
+        events = record(call, A.device, path)
         title = f"{kind}: {times[kind]:.2f} ms without the profiler"
-        print(share_table(title, shares(events, device.type == "cuda")), end="\n\n")
+        print(share_table(title, shares(events, A.device.type == "cuda")), end="\n\n")
         note(f"wrote {relpath(path)}")
-
-    own = {name: value for name, value in options.items() if name != "steps"}
+    own = {k: value for k, value in options.items() if k != "steps"}
     steps = max(options.get("steps", 10), 2)
-    print(f"a further step\neager     {_eager_step(function, A, steps, own)}")
-    print(f"compiled  {_step_on_device(function, A, steps, own)}")
+    print(f"a further step\neager     {eager_step(function, A, steps, own)}")
+    print(f"compiled  {_compiled_step(function, A, steps, own)}")
     print(f"the run   {matrix_products(runs['eager'], A.shape):.2f}·2n³ flops in products")
 
 
 def main(words: list[str] | None = None) -> None:
     """Run, print and write."""
-    parser = _parser()
+    parser = parser_of(__doc__, "32x32")
+    parser.add_argument("function", choices=_FUNCTIONS)
+    parser.add_argument("--shape", type=int, nargs="+", default=[512, 512], help="default: 512 512")
+    parser.add_argument("--dtype", choices=_DTYPES, default="float32")
+    on_device(parser)
+    for name, kind in _OPTIONS.items():
+        parser.add_argument(f"--{name}", type=kind, help="of the function")
     arguments = parser.parse_args(words)
-    if len(arguments.shape) < 2:
+    shape = (32, 32) if arguments.quick else tuple(arguments.shape)
+    if len(shape) < 2:
         parser.error("--shape needs at least two numbers")
-    if arguments.quick:
-        arguments.shape = [32, 32]
+    # Gaussian for the polar functions, symmetric positive definite for the others.
+    A = gaussian(shape) if arguments.function.startswith("polar") else gram(shape, 0.01)
+    A = A.to(arguments.device, getattr(torch, arguments.dtype))
     given = {name: getattr(arguments, name) for name in _OPTIONS}
     quiet_torch()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    with recorded("profile", parser, words, part=arguments.function, free=("function", "threads")):
-        _print_profiles(arguments, {name: value for name, value in given.items() if value is not None})
+    with recorded("profile", parser, words, part=arguments.function, free=("function",)):
+        options = {name: value for name, value in given.items() if value is not None}
+        _print_profiles(arguments.function, A, options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from ..common.tables import format_table
+from ..common.results import format_table
 
 _PREFIX = "prism::"
 _STEP = re.compile(r"step \d+$")
@@ -25,10 +25,9 @@ class Share:
     in_products: float = 0.0
     calls: int = 0
 
-    def add(self, ms: float, product: bool) -> None:
-        self.ms += ms
-        self.in_products += ms * product
-        self.calls += 1
+    def add(self, ms: float, in_products: float, calls: int = 1) -> None:
+        self.ms, self.in_products = self.ms + ms, self.in_products + in_products
+        self.calls += calls
 
 
 def record(run: Callable[[], object], device: torch.device, path: Path | None = None) -> list[FunctionEvent]:
@@ -78,10 +77,10 @@ def by_phase(events: list[FunctionEvent], cuda: bool) -> dict[str, Share]:
     found: dict[str, Share] = {}
     for event in events:
         if event.device_type == DeviceType.CPU:
-            inside, product = event, False
+            inside, product, ms = event, False, _own_ms(event, cuda)
             while inside is not None and not product:
                 product, inside = is_product(inside.name), inside.cpu_parent
-            found.setdefault(_phase(event), Share()).add(_own_ms(event, cuda), product)
+            found.setdefault(_phase(event), Share()).add(ms, ms * product)
     return found
 
 
@@ -89,23 +88,18 @@ def by_kernel(events: list[FunctionEvent], cuda: bool) -> dict[str, Share]:
     """A compiled run's time by operator or kernel, the longest first."""
     found: dict[str, Share] = {}
     for event in device_events(events) if cuda else events:
-        share = found.setdefault(event.name, Share())
-        share.add(event.device_time_total / 1e3 if cuda else _own_ms(event, cuda), is_product(event.name))
+        ms = event.device_time_total / 1e3 if cuda else _own_ms(event, cuda)
+        found.setdefault(event.name, Share()).add(ms, ms * is_product(event.name))
     return dict(sorted(found.items(), key=lambda item: -item[1].ms))
 
 
 def share_table(title: str, shares: dict[str, Share], most: int = 12) -> str:
     """Those of the largest, and all."""
-    total = sum(share.ms for share in shares.values()) or 1.0
-    everything = Share(*(sum(getattr(s, f) for s in shares.values()) for f in ("ms", "in_products", "calls")))
+    everything = Share()
+    for share in shares.values():
+        everything.add(share.ms, share.in_products, share.calls)
     rows = [
-        (
-            name[:60],
-            str(share.calls),
-            f"{share.ms:.3f}",
-            f"{share.ms / total:.1%}",
-            f"{share.in_products:.3f}",
-        )
-        for name, share in [*list(shares.items())[:most], ("all", everything)]
+        (name[:60], str(s.calls), f"{s.ms:.3f}", f"{s.ms / (everything.ms or 1):.1%}", f"{s.in_products:.3f}")
+        for name, s in [*list(shares.items())[:most], ("all", everything)]
     ]
     return format_table(("", "calls", "ms", "share", "in products"), rows, title, total=True)

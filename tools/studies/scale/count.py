@@ -5,8 +5,7 @@ here: no model of the optimizers, but these themselves. tests/tools/test_scale.p
 processes that do run.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -22,7 +21,48 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import prism_compile.optim
 
 from ..common.counting import operator_flops
-from .lists import Scheme, Shape
+
+Shape = tuple[int, int]
+
+
+def transformer(width: int, layers: int, hidden: int, key_values: int) -> list[Shape]:
+    """The weights `[out, in]` of a Llama-like one, but for embeddings and head, layer by layer."""
+    attention = [(width, width), (key_values, width), (key_values, width), (width, width)]
+    return [*attention, (hidden, width), (hidden, width), (width, hidden)] * layers
+
+
+# With rows that 2 and 4 do not divide, or fewer than those.
+SMALL = [*transformer(width=96, layers=2, hidden=256, key_values=24), (35, 35), (50, 33), (3, 40), (33, 70)]
+
+
+class Scheme(NamedTuple):
+    """How an optimizer's processes hold parameters: as `replicas`, in `shards`, or in `both` ways."""
+
+    name: str
+    optimizer: str
+    held: str
+    shard_state: bool = False
+
+    def grid(self, processes: int, shards: int) -> tuple[int, int]:
+        """The numbers of replicas and of shards; of both there are at most `shards` of the latter."""
+        if self.held == "replicas":
+            return processes, 1
+        if self.held == "shards":
+            return 1, processes
+        shards = min(shards, processes)
+        return processes // shards, shards
+
+
+SCHEMES = [
+    Scheme("Muon, DDP", "Muon", "replicas"),
+    Scheme("Muon, FSDP2", "Muon", "shards"),
+    Scheme("Muon, HSDP", "Muon", "both"),
+    Scheme("Shampoo, DDP", "Shampoo", "replicas"),
+    Scheme("Shampoo, DDP+state", "Shampoo", "replicas", shard_state=True),
+    Scheme("Shampoo, FSDP2", "Shampoo", "shards"),
+    Scheme("Shampoo, HSDP", "Shampoo", "both"),
+    Scheme("Shampoo, HSDP+state", "Shampoo", "both", shard_state=True),
+]
 
 
 def _sent(name: str, args: tuple) -> float:
@@ -90,23 +130,17 @@ def counted(optimizer: Optimizer, period: int) -> tuple[float, float]:
     return tuple((a + (period - 1) * b) / period for a, b in zip(first, other))
 
 
-@contextmanager
-def _one_of(world: int, rank: int) -> Iterator[None]:
-    dist.init_process_group("fake", rank=rank, world_size=world, store=FakeStore())
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
 def counts(
     scheme: Scheme, shapes: list[Shape], grid: tuple[int, int], rank: int, options: dict, period: int
 ) -> tuple[float, float]:
     """Of one process of a grid of replicas × shards; the period is that of Shampoo's roots."""
     world = grid[0] * grid[1]
     # DTensor keeps what it knows of a mesh beyond its process group: each run has names of its own.
-    names = tuple(f"{name} {rank} of {grid}" for name in (f"{scheme.name} replicate", f"{scheme.name} shard"))
-    with _one_of(world, rank):
+    names = tuple(f"{scheme.name} {rank} of {grid}, {name}" for name in ("replicate", "shard"))
+    dist.init_process_group("fake", rank=rank, world_size=world, store=FakeStore())
+    try:
         mesh = init_device_mesh("cpu", grid, mesh_dim_names=names)
         with FakeTensorMode():
             return counted(build(scheme, shapes, mesh, options), period)
+    finally:
+        dist.destroy_process_group()

@@ -1,16 +1,15 @@
 """The limit of the rules: the least error that any K odd quintics reach on a spectrum known exactly."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
 from prism_compile import polar
 
-from ..common.cans import cans_quintics
-from ..common.rules import RULES
-from ..common.tables import format_table
-from .measure import batches, measure, methods
+from ..common import RULES
+from ..common.peers import cans_quintics
+from ..common.results import format_table
+from .compare import SCHATTEN_NOTE, measure
+from .suite import suite
 
 # Final deviations of the minimax compositions among the starts: the smaller, the shorter the spectrum.
 _DEVIATIONS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -31,7 +30,7 @@ ROWS = (
 LIMIT_NOTES = f"""\
 limit        least found of any K odd quintics by a search from many starts, the singular values known
 < {FLOOR:g}     what is found below it depends on how long the search is
-PE Schatten  polar_express with its margin of 1.01 on the Schatten norm instead of the Frobenius norm"""
+{SCHATTEN_NOTE}"""
 
 
 def chosen_quintics(values: Tensor, rule: str, steps: int, scaling: str | None = None) -> Tensor:
@@ -142,30 +141,20 @@ def limit(values: Tensor, steps: int, copies: int = 6, rounds: int = 4) -> float
     return (loss.min() / len(values)).sqrt().item()
 
 
-def limits(steps: int, n: int, seeds: Iterable[int], dtype: torch.dtype) -> dict[str, float]:
-    """The limit on each spectrum of the table; over the seeds the root mean square."""
-    found: dict[str, list[float]] = {name: [] for name in ROWS}
-    for seed in seeds:
-        for batch in batches(n, seed, dtype, 0):
-            for name in found.keys() & batch.keys():
-                found[name].append(limit(torch.linalg.svdvals(batch[name].double()), steps))
-    return {name: (sum(x * x for x in each) / len(each)) ** 0.5 for name, each in found.items()}
-
-
 def _ratio(error: float, least: float) -> str:
     return f"{error / least:.2f}" if least >= FLOOR else f"> {error / FLOOR:.0f}"
 
 
-def limit_table(steps: int, n: int, seeds: Iterable[int], dtype: torch.dtype) -> str:
+def limit_table(steps: int, n: int) -> str:
     """The limit beside the rules' errors, and the rule "adaptive" over the limit on three spectra."""
+    matrices = {name: A.float() for own in suite(n, 0).values() for name, A in own.items()}
+    least = {name: limit(torch.linalg.svdvals(matrices[name].double()), steps) for name in ROWS}
     columns = [rule for rule in RULES if rule not in ("taylor", "jordan", "you")] + ["PE Schatten"]
-    least, runs = limits(steps, n, seeds, dtype), methods()
-    settings = {"steps": [steps], "n": n, "seeds": seeds, "dtype": dtype, "training_steps": 0}
-    errors = {method: measure(runs[method], **settings)[steps] for method in columns}
+    errors = {method: measure(method, [steps], n, 0)[steps] for method in columns}
     rows = []
     for name, value in least.items():
         shown = f"{value:#.3g}" if value >= FLOOR else f"< {FLOOR:g}"
-        rows.append((name, shown, *(f"{errors[method][name].error:#.3g}" for method in columns)))
+        rows.append((name, shown, *(f"{errors[method][name]:#.3g}" for method in columns)))
     table = format_table(("spectrum", "limit", *columns), rows, f"K = {steps} steps")
-    ratios = ", ".join(f"{name} {_ratio(errors['adaptive'][name].error, least[name])}" for name in RATIOS)
+    ratios = ", ".join(f"{name} {_ratio(errors['adaptive'][name], least[name])}" for name in RATIOS)
     return f"{table}\n\nadaptive / limit: {ratios}"

@@ -14,14 +14,12 @@ from numpy import ndarray
 from numpy.random import Generator
 from torch import Tensor
 
-from ..common.gradient_matrices import train
 from ..common.matrices import dressed
-from ..common.text_model import load_corpus
+from ..common.text_model import gather
 
 # From n and a source of randomness: singular values `[n]`, which are given random vectors, or a matrix.
 Build = Callable[[int, Generator], ndarray]
 
-TRAINED = "trained"
 _LAYERS = ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
 
 
@@ -34,29 +32,8 @@ def gaussian(n: int, random: Generator, aspect: float = 1.0) -> ndarray:
     return random.standard_normal((round(aspect * n), n))
 
 
-def log_spaced(n: int, random: Generator, decades: float) -> ndarray:
-    return numpy.logspace(0, -decades, n)
-
-
 def power_law(n: int, random: Generator, exponent: float) -> ndarray:
     return numpy.arange(1.0, n + 1) ** -exponent
-
-
-def exponential(n: int, random: Generator, rate: float, stretch: float = 1.0, floor: float = 0.0) -> ndarray:
-    return numpy.exp(-((rate * numpy.linspace(0, 1, n)) ** stretch)) + floor
-
-
-def student(n: int, random: Generator, freedom: float) -> ndarray:
-    return random.standard_t(freedom, (n, n))
-
-
-def lognormal_entries(n: int, random: Generator, width: float) -> ndarray:
-    """Of random sign: positive entries would add a single large value."""
-    return random.lognormal(0, width, (n, n)) * random.choice((-1, 1), (n, n))
-
-
-def lognormal_values(n: int, random: Generator, width: float) -> ndarray:
-    return random.lognormal(0, width, n)
 
 
 def lognormal_scales(n: int, random: Generator, rows: float, columns: float) -> ndarray:
@@ -88,14 +65,6 @@ def low_rank(n: int, random: Generator, rank: int | float, noise: float) -> ndar
     return signal / numpy.linalg.norm(signal, 2) + noise / numpy.linalg.norm(rest, 2) * rest
 
 
-def beta(n: int, random: Generator, low: float, high: float) -> ndarray:
-    return random.beta(low, high, n)
-
-
-def product(n: int, random: Generator, factors: int) -> ndarray:
-    return numpy.linalg.multi_dot([random.standard_normal((n, n)) for _ in range(factors)])
-
-
 def outer_products(n: int, random: Generator, samples: float, steps: int, exponent: float) -> ndarray:
     """Momentum of gradients YᵀX, each of `samples`·n pairs; the features' deviations are a power law."""
     scales = power_law(n, random, exponent)
@@ -106,23 +75,44 @@ def outer_products(n: int, random: Generator, samples: float, steps: int, expone
     return momentum
 
 
+def _student(freedom: float) -> Build:
+    return lambda n, random: random.standard_t(freedom, (n, n))
+
+
+def _lognormal(width: float) -> Build:
+    return lambda n, random: random.lognormal(0, width, n)
+
+
+def _log_spaced(decades: float) -> Build:
+    return lambda n, random: numpy.logspace(0, -decades, n)
+
+
+def _beta(low: float, high: float) -> Build:
+    return lambda n, random: random.beta(low, high, n)
+
+
+def _product(factors: int) -> Build:
+    return lambda n, random: numpy.linalg.multi_dot([gaussian(n, random) for _ in range(factors)])
+
+
 SPECTRA: dict[str, dict[str, Build]] = {
     "flat": {"flat": partial(flat, spread=0.0), "flat ±20 %": partial(flat, spread=0.2)},
     "Gaussian": {f"Gaussian {a:g}:1": partial(gaussian, aspect=a) for a in (1, 1.1, 1.5, 2, 4, 16)},
-    "log-spaced": {
-        f"log-spaced to 1e-{d:g}": partial(log_spaced, decades=d) for d in (1, 1.6, 2, 2.7, 3, 3.4, 4, 5, 6)
-    },
+    "log-spaced": {f"log-spaced to 1e-{d:g}": _log_spaced(d) for d in (1, 1.6, 2, 2.7, 3, 3.4, 4, 5, 6)},
     "power law": {f"power law {e:g}": partial(power_law, exponent=e) for e in (0.25, 0.6, 1, 1.4, 2, 2.3, 3)},
     "exponential": {
-        "exponential over 0.015": partial(exponential, rate=14.0, floor=0.015),
-        "stretched exponential": partial(exponential, rate=40.0, stretch=0.5),
-        "squared exponential": partial(exponential, rate=2.4, stretch=2.0),
+        "exponential over 0.015": lambda n, random: numpy.exp(-14 * numpy.linspace(0, 1, n)) + 0.015,
+        "stretched exponential": lambda n, random: numpy.exp(-((40 * numpy.linspace(0, 1, n)) ** 0.5)),
+        "squared exponential": lambda n, random: numpy.exp(-((2.4 * numpy.linspace(0, 1, n)) ** 2)),
     },
     "heavy tails": {
-        **{f"Student-t {f:g}": partial(student, freedom=f) for f in (1.5, 2, 2.6, 4)},
-        "lognormal entries": partial(lognormal_entries, width=1.7),
-        "lognormal values 0.8": partial(lognormal_values, width=0.8),
-        "lognormal values 2.2": partial(lognormal_values, width=2.2),
+        **{f"Student-t {f:g}": _student(f) for f in (1.5, 2, 2.6, 4)},
+        # Of random sign: positive entries would add a single large value.
+        "lognormal entries": lambda n, random: (
+            random.lognormal(0, 1.7, (n, n)) * random.choice((-1, 1), (n, n))
+        ),
+        "lognormal values 0.8": _lognormal(0.8),
+        "lognormal values 2.2": _lognormal(2.2),
         "lognormal rows": partial(lognormal_scales, rows=1.5, columns=0.0),
         "lognormal rows, columns": partial(lognormal_scales, rows=1.1, columns=0.7),
     },
@@ -148,45 +138,39 @@ SPECTRA: dict[str, dict[str, Build]] = {
         "rank 0.8 n, noise 1e-4": partial(low_rank, rank=0.8, noise=1e-4),
     },
     "bounded": {
-        "uniform": partial(beta, low=1, high=1),
-        "beta (0.5, 0.5)": partial(beta, low=0.5, high=0.5),
-        "beta (0.4, 3)": partial(beta, low=0.4, high=3),
-        "triangular": partial(beta, low=2, high=1),
+        **{"uniform": _beta(1, 1), "beta (0.5, 0.5)": _beta(0.5, 0.5)},
+        **{"beta (0.4, 3)": _beta(0.4, 3), "triangular": _beta(2, 1)},
     },
     "sums, products": {
-        "product of 2 Gaussians": partial(product, factors=2),
-        "product of 3 Gaussians": partial(product, factors=3),
+        "product of 2 Gaussians": _product(2),
+        "product of 3 Gaussians": _product(3),
         "outer products, small batch": partial(outer_products, samples=1 / 40, steps=120, exponent=0.3),
         "outer products, large batch": partial(outer_products, samples=2.0, steps=20, exponent=0.7),
     },
 }
 
 
-def _matrix(made: ndarray, random: Generator) -> ndarray:
-    return dressed(made, random.standard_normal)[0] if made.ndim == 1 else made
-
-
 @cache
 def trained_momentum(steps: int) -> dict[str, Tensor]:
-    """Muon's momentum of every hidden matrix of the demo's text model after so many steps."""
+    """Muon's momentum of every hidden matrix of the text model after so many steps."""
     weights = {f"{layer} {block}": f"blocks.{block}.{layer}.weight" for block in (0, 1) for layer in _LAYERS}
-    momentum = train(load_corpus(), tuple(weights.values()), steps).momentum
+    momentum = gather(tuple(weights.values()), steps).momentum
     return {name: momentum[weight] for name, weight in weights.items()}
 
 
 @cache
-def suite(n: int = 128, seed: int = 0, training_steps: int = 100) -> dict[str, dict[str, Tensor]]:
+def suite(n: int = 128, training_steps: int = 100) -> dict[str, dict[str, Tensor]]:
     """The matrices `[m, n]` by family and name; float64, but trained ones float32 and of their own shapes.
 
-    No training with `training_steps=0`. A matrix depends on its name, n and seed alone.
+    No training with `training_steps=0`. A matrix depends on its name and n alone.
     """
-    matrices = {}
+    matrices: dict[str, dict[str, Tensor]] = {}
     for family, builds in SPECTRA.items():
-        matrices[family] = {}
         for name, build in builds.items():
-            random = numpy.random.default_rng((seed, crc32(name.encode())))
+            random = numpy.random.default_rng((0, crc32(name.encode())))
             made = build(n, random)
-            matrices[family][name] = torch.from_numpy(_matrix(made, random))
+            made = dressed(made, random.standard_normal) if made.ndim == 1 else made
+            matrices.setdefault(family, {})[name] = torch.from_numpy(made)
     if training_steps:
-        matrices[TRAINED] = trained_momentum(training_steps)
+        matrices["trained"] = trained_momentum(training_steps)
     return matrices

@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 from prism_compile import inv_root
 from prism_compile.optim import Muon, Orthogonaliser, Shampoo
 
-from ..common.compiling import compiled
-from ..common.oracles import eigh_power
+from ..common import RULES
+from ..common.matrices import eigh_power
 from ..common.peers import torch_muon
-from ..common.rules import RULES
+from ..common.timing import compiled
 
 FREQUENCY, P, EPS = 10, 4, 1e-4
 PEERS = {"muon": "torch.optim.Muon 5", "shampoo": "Shampoo eigh"}

@@ -1,12 +1,11 @@
 """The default rule against the best of the others, on every function, precision and spectrum."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
-from ...common.progress import show_progress
-from ...common.tables import format_table
-from .functions import FUNCTIONS, cases
+from ...common.results import format_table, show_progress
+from .cases import FUNCTIONS, cases
 
 STEPS = (8, 10, 14, 20)
 DTYPES = (torch.float64, torch.float32)
@@ -16,8 +15,7 @@ FACTOR, ROUNDINGS = 3.0, 20
 SMALL = 3e-7
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """The errors of the tried rule and of the best rival, and what rounding may add."""
 
     function: str

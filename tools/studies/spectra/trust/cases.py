@@ -1,15 +1,95 @@
-"""The functions that are tried, what is exact for them, and how much they enlarge a change of A."""
+"""The functions that are tried, on which spectra, and what is exact for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import NamedTuple
 
+import numpy
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 import prism_compile
 
-from .inputs import Spectrum, matrix, spectra
+from ...common.matrices import log_spaced, with_eigenvalues, with_singular_values
+
+# On the diagonal of a kernel matrix, which is singular to working precision without it.
+RIDGES = {torch.float64: 1e-10, torch.float32: 1e-5}
+
+
+class Spectrum(NamedTuple):
+    """Values `[n]`, the largest 1, of which `rank` are not zero; or a kernel matrix as it is."""
+
+    values: ndarray
+    rank: int
+    kernel: ndarray | None = None
+
+
+def one_tiny(n: int, tiny: float) -> ndarray:
+    return numpy.append(numpy.ones(n - 1), tiny)
+
+
+def rbf(n: int, length: float) -> ndarray:
+    """Of n evenly spaced points in [0, 1]."""
+    points = numpy.linspace(0, 1, n)
+    return numpy.exp(-0.5 * ((points[:, None] - points) / length) ** 2)
+
+
+def hilbert(n: int) -> ndarray:
+    return 1 / (1.0 + numpy.add.outer(numpy.arange(n), numpy.arange(n)))
+
+
+@cache
+def spectra(n: int) -> dict[str, Spectrum]:
+    """All 40 by name."""
+    random = numpy.random.default_rng(0)
+
+    def gaussian(aspect: int) -> ndarray:
+        return numpy.linalg.svd(random.standard_normal((aspect * n, n)), compute_uv=False)
+
+    bulk, ones, ranks = gaussian(1) / (2 * n**0.5), numpy.ones(n), (1, n // 8, n // 8, n // 2, n - 2)
+    values = {
+        **{f"log-spaced to 1e-{d}": log_spaced(n, 10.0**d) for d in (1, 2, 3, 4, 5)},
+        **{f"Gaussian {aspect}:1": gaussian(aspect) for aspect in (1, 2, 4)},
+        **{"flat": ones, "uniform": random.random(n)},
+        "Student-t 1.5": numpy.linalg.svd(random.standard_t(1.5, (n, n)), compute_uv=False),
+        **{f"lognormal {width}": random.lognormal(0, width, n) for width in (0.8, 2.2)},
+        "Pareto 0.7": random.random(n) ** (-1 / 0.7),
+        "exponential": numpy.exp(-7 * numpy.linspace(0, 1, n)),
+        "1 × 100 on flat": numpy.append(ones[1:], 100.0),
+        "3 × 30 on Gaussian": numpy.append(bulk[3:], (30.0,) * 3),
+        "8 × 10 on Gaussian": numpy.append(bulk[8:], (10.0,) * 8),
+        **{f"ones and {tiny:g}": one_tiny(n, tiny) for tiny in (1e-2, 1e-3, 1e-4, 1e-5)},
+        **{
+            f"half {tiny:g}": numpy.repeat((1.0, tiny), (n - n // 2, n // 2))
+            for tiny in (1e-1, 1e-2, 1e-3, 1e-4)
+        },
+        **{
+            f"rank {rank} to {condition}": numpy.append(log_spaced(rank, condition), numpy.zeros(n - rank))
+            for rank, condition in zip(ranks, (1, 1, 30, 30, 30))
+        },
+        **{f"k^-{power}": numpy.arange(1.0, n + 1) ** -power for power in (2, 3, 4, 5, 6)},
+    }
+    ordered = {name: numpy.sort(own / own.max())[::-1].copy() for name, own in values.items()}
+    kernels = {"RBF 0.1": rbf(n, 0.1), "RBF 0.5": rbf(n, 0.5), "Hilbert": hilbert(n)}
+    # Of a few rows the Hilbert matrix is not singular yet: as it is used to try solvers.
+    kernels["Hilbert of 8"] = numpy.kron(numpy.eye(n // 8), hilbert(8))
+    return {name: Spectrum(own, int((own > 0).sum())) for name, own in ordered.items()} | {
+        name: Spectrum(numpy.empty(0), len(kernel), kernel) for name, kernel in kernels.items()
+    }
+
+
+def matrix(spectrum: Spectrum, dtype: torch.dtype, kind: str) -> Tensor:
+    """`[n, n]` with these singular values, or eigenvalues, for "signed" every second one negative."""
+    if spectrum.kernel is not None:
+        A = torch.from_numpy(spectrum.kernel)
+        return (A + RIDGES[dtype] * torch.eye(len(A), dtype=A.dtype)).to(dtype)
+    if kind == "general":
+        return with_singular_values(spectrum.values).to(dtype)
+    signs = numpy.where(numpy.arange(len(spectrum.values)) % 2, -1 if kind == "signed" else 1, 1)
+    return with_eigenvalues(spectrum.values * signs).to(dtype)
+
 
 RIVALS = ("prism", "polar_express", "taylor")
 
@@ -27,11 +107,6 @@ class Function:
     of_values: Callable[[Tensor], Tensor]
     singular: bool = False
     p: int = 2
-
-    @property
-    def other_sign(self) -> int:
-        """Of every second eigenvalue."""
-        return -1 if self.kind == "signed" else 1
 
     def rivals(self) -> list[str]:
         """The rules that serve it and that its default is held to."""
@@ -57,8 +132,7 @@ FUNCTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """A matrix in a dtype, the exact result in float64 and what of a result is looked at.
 
     condition: the function's in Frobenius norms, ‖dF‖/‖F‖ over ‖dA‖/‖A‖ at the worst. rows: the projector
@@ -128,8 +202,7 @@ def case_of(function: Function, A: Tensor, rank: int) -> Case:
 
 def case(function: Function, spectrum: Spectrum, dtype: torch.dtype) -> Case:
     """Of a spectrum."""
-    A = matrix(spectrum, dtype, function.kind == "general", function.other_sign)
-    return case_of(function, A, spectrum.rank)
+    return case_of(function, matrix(spectrum, dtype, function.kind), spectrum.rank)
 
 
 @cache
