@@ -11,7 +11,7 @@ from ._interface.results import History
 from ._interface.run import run
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import adjoint, commutator, identity_minus
+from ._iteration.linear_algebra import adjoint, commutator, identity_like, identity_minus, rms_norm
 from ._iteration.scaling import nonzero, relative_norm
 
 
@@ -39,11 +39,15 @@ class InverseForm(Form[Tensor]):
     def update(self, state: InverseState, polynomial: Polynomial, last: bool) -> InverseState:
         return InverseState(polynomial.after(state.X), state.A)
 
-    def asymmetry(self, A: Tensor, state: InverseState) -> Tensor:
-        return relative_norm(*commutator(A, state.X))
-
     def results(self, state: InverseState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state.X / magnitude,)
+
+    @staticmethod
+    def deviation(A: Tensor, scale: Tensor, p: int, *results: Tensor) -> tuple[Tensor, Tensor]:
+        X, identity = results[0] * scale, identity_like(A)
+        commuted, AX = commutator(A, X)
+        left = identity_minus(identity, X, A)
+        return torch.maximum(rms_norm(identity - AX), rms_norm(left)), relative_norm(commuted, AX)
 
 
 @exported_as_op()
@@ -74,7 +78,8 @@ def inv(
 
     Returns:
         A⁻¹ `[..., n, n]`; with `history`, `(inverse, History)`. A singular A shows as a residual that
-        stays above 0; a zero matrix gives non-finite values.
+        stays above 0; a zero matrix gives non-finite values. XA may be further from I than AX, by up to the
+        condition number; the last residual is of the worse side.
 
     Cost: 3 products of n·n·n per step (degree=1: 2, and one more in the first with Schatten scaling).
 

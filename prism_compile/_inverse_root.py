@@ -11,8 +11,7 @@ from ._interface.results import History
 from ._interface.run import run
 from ._iteration.basis import Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import rms_norm
-from ._iteration.precision import measured
+from ._iteration.linear_algebra import rms_of_root
 from ._iteration.rule import Options
 from ._iteration.scaling import nonzero, relative_asymmetry
 
@@ -32,7 +31,6 @@ class RootForm(Form[Tensor]):
 
     p = None
     squared = False
-    reads_state = False
 
     def __init__(self, A: Tensor, options: Options):
         self.order = options.p
@@ -70,22 +68,19 @@ class RootForm(Form[Tensor]):
             M = torch.bmm(factor, M)
         return M
 
-    def last_residual(self, A: Tensor, bound: Tensor, state: RootState, identity: Tensor) -> Tensor:
-        M = measured(A) / nonzero(bound)
-        squarings, rest = self._squarings()
-        factor = measured(state.X)
-        for _ in range(squarings):
-            factor = torch.bmm(factor, factor)
-        for _ in range(rest):
-            M = torch.bmm(M, factor)
-        return rms_norm(identity - M)
-
-    def asymmetry(self, A: Tensor, state: RootState) -> Tensor:
-        return relative_asymmetry(state.X)
-
     def results(self, state: RootState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         exponent = -1 / self.order
         return (state.X * magnitude**exponent * nonzero(bound) ** exponent,)
+
+    @staticmethod
+    def deviation(A: Tensor, scale: Tensor, p: int, *results: Tensor) -> tuple[Tensor, Tensor]:
+        X = results[0] * scale ** (1 / p)
+        residual = rms_of_root(A, X, p)
+        if p % 2 and p > 1:
+            # An odd power keeps signs: of an indefinite A there is a root, but no principal one.
+            definite = torch.linalg.cholesky_ex(X)[1] == 0
+            residual = residual + torch.where(definite, 0, float("inf"))
+        return residual, relative_asymmetry(X)
 
 
 @exported_as_op()
@@ -94,6 +89,7 @@ def inv_root(
     p: int,
     *,
     eps: float = 0.0,
+    ridge: float = 0.0,
     steps: int | None = None,
     tol: float | None = None,
     condition: float | None = None,
@@ -113,13 +109,14 @@ def inv_root(
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
             complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         p: order of the root, an int ≥ 1.
-        eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
+        eps, ridge: relative and absolute damping, see `sqrtm`.
         rule: as in `polar`; the tables serve p = 2 only.
         steps, tol, condition, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(-1/p) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
-        residual that stays above 0 or as NaN; a zero matrix gives non-finite values.
+        residual that stays above 0, as NaN or, for odd p, as a residual of infinity, for an odd power of
+        another root may be A⁻¹; a zero matrix gives non-finite values.
 
     Cost: steps·(2 + k) - k - 1 products of n·n·n, where k is the products of g(R)^p M: p for odd p,
         s + p/2^s for p with s factors of two (degree=1: one fewer in each step but, with Schatten

@@ -27,13 +27,15 @@ from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form, Result
 from ._iteration.linear_algebra import (
     adjoint,
+    identity_like,
     identity_minus,
     inverse,
     inverse_root_of,
     plus_product,
     quotient,
+    rms_norm,
 )
-from ._iteration.precision import at_least_float32, is_half
+from ._iteration.precision import is_half
 from ._iteration.rule import Options, step_info
 from ._iteration.scaling import magnitude, nonzero, relative_asymmetry
 
@@ -132,14 +134,16 @@ class _PolarForm(Form[Result]):
     def rescaled(self, state: PolarState, bound: Tensor) -> PolarState:
         return self.start(state.X, bound)
 
-    def asymmetry(self, A: Tensor, state: PolarState) -> Tensor:
-        # In half precision the product's rounding would look like asymmetry.
-        dtype = at_least_float32(A.dtype)
-        H = torch.bmm(adjoint(state.X).to(dtype), A.to(dtype))
-        return relative_asymmetry(H)
-
     def results(self, state: PolarState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (adjoint(state.X) if self.wide else state.X,)
+
+    @staticmethod
+    def deviation(A: Tensor, scale: Tensor, p: int, *results: Tensor) -> tuple[Tensor, Tensor]:
+        U = results[0]
+        if A.shape[-2] < A.shape[-1]:
+            A, U = adjoint(A), adjoint(U)
+        R = identity_minus(identity_like(U), adjoint(U), U)
+        return rms_norm(R), relative_asymmetry(torch.bmm(adjoint(U), A))
 
 
 class PolarForm(_PolarForm[Tensor]):

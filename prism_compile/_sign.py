@@ -9,7 +9,15 @@ from ._interface.results import History
 from ._interface.run import run
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form
-from ._iteration.linear_algebra import commutator, identity_minus, inverse
+from ._iteration.linear_algebra import (
+    commutator,
+    frobenius_norm,
+    identity_like,
+    identity_minus,
+    inverse,
+    rms_norm,
+    trace,
+)
 from ._iteration.scaling import nonzero, relative_norm
 
 
@@ -39,11 +47,18 @@ class SignForm(Form[Tensor]):
     def rescaled(self, state: Tensor, bound: Tensor) -> Tensor:
         return self.start(state, bound)
 
-    def asymmetry(self, A: Tensor, state: Tensor) -> Tensor:
-        return relative_norm(*commutator(A, state))
-
     def results(self, state: Tensor, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         return (state,)
+
+    @staticmethod
+    def deviation(A: Tensor, scale: Tensor, p: int, *results: Tensor) -> tuple[Tensor, Tensor]:
+        (S,) = results
+        commuted, AS = commutator(A, S)
+        # Every involution that commutes with A has I - S² = 0. Of sign(A) it is Re tr(AS) = Σ |Re λ|.
+        shortfall = (trace(A).abs() - trace(AS)).clamp(min=0)
+        shortfall = shortfall / nonzero(frobenius_norm(A) * frobenius_norm(S))[:, 0, 0]
+        residual = rms_norm(identity_minus(identity_like(S), S, S))
+        return torch.maximum(residual, shortfall), relative_norm(commuted, AS)
 
 
 @exported_as_op()
@@ -74,11 +89,14 @@ def signm(
             eigenvalues, ten steps of "adaptive" leave 24 without a sign, of "prism" none. Where A is
             symmetric or Hermitian "adaptive" is better.
         newton_steps: as in `polar`, with X⁻¹ for X⁻ᴴ. Where all steps are Newton's, the eigenvalues may be
-            complex; only those on the imaginary axis have no sign.
+            complex; only those on the imaginary axis have no sign. Jordan blocks of six and more rows may
+            be missed, which the residual shows.
         steps, tol, condition, degree, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
-        sign(A) `[..., n, n]`; with `history`, `(sign, History)`.
+        sign(A) `[..., n, n]`; with `history`, `(sign, History)`. Complex eigenvalues are outside what the
+        polynomials are for, and some may end at the wrong sign, with S² = I. The last residual sees that by
+        Re tr(AS) ≥ |Re tr(A)|, always for n = 2; of 600 random real matrices of n = 8 it missed four.
 
     Cost: 3 products of n·n·n per step (degree=1: 2, and one more in the first with Schatten scaling).
         A Newton step is an inverse and a product; before the first there is one more.

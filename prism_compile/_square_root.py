@@ -11,8 +11,7 @@ from ._interface.results import History, SqrtPair
 from ._interface.run import run
 from ._iteration.basis import Mixture, Polynomial
 from ._iteration.form import Form, Result
-from ._iteration.linear_algebra import identity_minus, inverse, plus_product, rms_norm
-from ._iteration.precision import measured
+from ._iteration.linear_algebra import identity_minus, inverse, plus_product, quotient, rms_of_root
 from ._iteration.rule import Options
 from ._iteration.scaling import nonzero, relative_asymmetry, relative_norm
 
@@ -72,29 +71,25 @@ class CoupledForm(Form[Result]):
         shrink = bound.rsqrt()
         return CoupledState(state.X * shrink, state.Y * shrink)
 
-    def last_residual(self, A: Tensor, bound: Tensor, state: CoupledState, identity: Tensor) -> Tensor:
-        M, identity = measured(A) / nonzero(bound), measured(identity)
-        Y, residuals = measured(state.Y), []
-        if "inv_sqrt" in self.wants:
-            residuals.append(rms_norm(identity_minus(identity, torch.bmm(Y, M), Y)))
-        if "sqrt" in self.wants:
-            X = measured(state.X)
-            if "inv_sqrt" not in self.wants:
-                residuals.append(rms_norm(identity_minus(identity, Y, X)))
-            residuals.append(relative_norm(plus_product(M, X, X, alpha=-1), M))
-        # Unlike a comparison, the maximum keeps NaN.
-        return torch.stack(residuals).amax(0)
-
-    def asymmetry(self, A: Tensor, state: CoupledState) -> Tensor:
-        roots = [X for X, name in zip(state, SqrtPair._fields) if name in self.wants]
-        return torch.stack([relative_asymmetry(X) for X in roots]).amax(0)
-
     def results(self, state: CoupledState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         # A zero matrix has magnitude 0: its square root is 0, its inverse square root not finite.
         root = magnitude.sqrt() * nonzero(bound).sqrt()
         sqrt = (state.X * root,) if "sqrt" in self.wants else ()
         inv_sqrt = (state.Y / root,) if "inv_sqrt" in self.wants else ()
         return sqrt + inv_sqrt
+
+    @classmethod
+    def deviation(cls, A: Tensor, scale: Tensor, p: int, *results: Tensor) -> tuple[Tensor, Tensor]:
+        residuals, root = [], scale.sqrt()
+        for name, X in zip(cls.wants, results):
+            if name == "sqrt":
+                X = quotient(X, root)
+                residuals.append(relative_norm(plus_product(A, X, X, alpha=-1), A))
+            else:
+                residuals.append(rms_of_root(A, X * root, 2))
+        asymmetries = [relative_asymmetry(X) for X in results]
+        # Unlike a comparison, the maximum keeps NaN.
+        return torch.stack(residuals).amax(0), torch.stack(asymmetries).amax(0)
 
 
 class SquareRootForm(CoupledForm[Tensor]):
@@ -107,7 +102,6 @@ class InverseSquareRootForm(CoupledForm[Tensor]):
     """A^(-1/2)."""
 
     wants = ("inv_sqrt",)
-    reads_state = False
 
 
 class PairForm(CoupledForm[SqrtPair]):
@@ -125,6 +119,7 @@ def sqrtm(
     A: Tensor,
     *,
     eps: float = 0.0,
+    ridge: float = 0.0,
     steps: int | None = None,
     tol: float | None = None,
     condition: float | None = None,
@@ -144,15 +139,19 @@ def sqrtm(
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive (semi)definite, float64, float32, complex128,
             complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
-        eps: relative damping ≥ 0; `eps · tr(A)/n` is added to the diagonal.
+        eps, ridge: relative and absolute damping ≥ 0; the root is that of A + (eps·tr(A)/n + ridge) I. An A
+            that may be singular needs an eps of 2nε and more, with ε the machine epsilon of the type that it
+            was formed in, under autocast bfloat16's: an inverse root of low rank is then off by at most 2e-2,
+            and with more damping by less in proportion, but with half of it by 0.5. A ridge serves matrices
+            that may be zero.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
         steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.
 
     Returns:
         A^(1/2) `[..., n, n]`; with `history`, `(root, History)`. An indefinite A diverges or keeps a
-        residual above 0. So does a singular one, whose zero eigenvalues rounding may make negative: the root
-        is good to √(machine epsilon) for about 10 steps, then needs `eps`.
+        residual above 0. The root of a singular one is good to √(machine epsilon), from 40 steps on with
+        `eps` only, for rounding makes zero eigenvalues negative.
 
     Cost: 4·steps - 3 products of n·n·n (degree=1: 3·steps - 2); 2 (2) for a single step.
         A Newton step is an inverse and two products, the first has none.
@@ -174,6 +173,7 @@ def inv_sqrtm(
     A: Tensor,
     *,
     eps: float = 0.0,
+    ridge: float = 0.0,
     steps: int | None = None,
     tol: float | None = None,
     condition: float | None = None,
@@ -193,7 +193,7 @@ def inv_sqrtm(
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
             complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
-        eps, newton_steps: see `sqrtm`; the others: see `polar`.
+        eps, ridge, newton_steps: see `sqrtm`; the others: see `polar`.
 
     Returns:
         A^(-1/2) `[..., n, n]`; with `history`, `(root, History)`. A singular or indefinite A shows as a
@@ -219,6 +219,7 @@ def sqrtm_pair(
     A: Tensor,
     *,
     eps: float = 0.0,
+    ridge: float = 0.0,
     steps: int | None = None,
     tol: float | None = None,
     condition: float | None = None,
@@ -238,7 +239,7 @@ def sqrtm_pair(
     Args:
         A: `[..., n, n]`, symmetric or Hermitian positive definite, float64, float32, complex128,
             complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
-        eps, newton_steps: see `sqrtm`; the others: see `polar`.
+        eps, ridge, newton_steps: see `sqrtm`; the others: see `polar`.
 
     Returns:
         `SqrtPair(sqrt, inv_sqrt)`, each `[..., n, n]`; with `history`, `(SqrtPair, History)`. For what bad

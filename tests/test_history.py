@@ -33,42 +33,69 @@ def measured(name: str, A: Tensor, result) -> tuple[float, float]:
     """Residual and asymmetry of a result by their definitions, in float64."""
     A, eye = A.to(F64), torch.eye(A.shape[-1], dtype=F64)
     parts = [part.to(F64) for part in tensors(result)]
-    X = parts[0]
+    X, Z = parts[0], parts[-1]
     if name.startswith("polar"):
         H = X.mT @ A
         return rms(eye - X.mT @ X), relative(H - H.mT, H)
     if name in ("signm", "inv"):
-        R = eye - X @ X if name == "signm" else eye - A @ X
-        return rms(R), relative(A @ X - X @ A, A @ X)
-    asymmetry = max(relative(root - root.mT, root) for root in parts)
-    if name == "inv_root":
-        return rms(eye - A @ POWER(X, 3)), asymmetry
-    Z = parts[-1]
-    if name == "inv_sqrtm":
-        return rms(eye - Z @ A @ Z), asymmetry
-    if name == "sqrtm":
-        # The inverse root, which it does not return.
-        Z = pc.inv_sqrtm(A)
-        return max(rms(eye - Z @ X), relative(A - X @ X, A)), asymmetry
-    return max(rms(eye - Z @ A @ Z), relative(A - X @ X, A)), asymmetry
+        R = rms(eye - X @ X) if name == "signm" else max(rms(eye - A @ X), rms(eye - X @ A))
+        return R, relative(A @ X - X @ A, A @ X)
+    residuals = []
+    if name.startswith("sqrtm"):
+        residuals.append(relative(A - X @ X, A))
+    if name != "sqrtm":
+        power = POWER(Z, 3 if name == "inv_root" else 2)
+        residuals += [rms(eye - A @ power), rms(eye - power @ A)]
+    return max(residuals), max(relative(root - root.mT, root) for root in parts)
 
 
 @EACH
-@pytest.mark.parametrize("steps", [1, 2, 4])
-def test_the_last_residual_is_that_of_the_result(name, steps):
-    A = sample(name)
-    if name == "sqrtm" and steps < 4:
-        # Only at convergence is there an inverse root to compare with.
-        result, history = pc.sqrtm_pair(A, steps=steps, history=True)
-        Z, X = result.inv_sqrt, result.sqrt
-        _, history = pc.sqrtm(A, steps=steps, history=True)
-        expected = max(rms(torch.eye(12, dtype=F64) - Z @ X), relative(A - X @ X, A))
-    else:
-        steps = 10 if name == "sqrtm" else steps
-        result, history = FUNCTIONS[name](A, steps=steps, history=True)
-        expected, asymmetry = measured(name, A, result)
-        assert history.asymmetry.item() == pytest.approx(asymmetry, rel=1e-3, abs=1e-14)
-    assert history.residual[-1].item() == pytest.approx(expected, rel=1e-9, abs=1e-14)
+@pytest.mark.parametrize("dtype", [F64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+def test_the_last_residual_is_that_of_what_is_returned(name, steps, dtype):
+    A = sample(name).to(dtype)
+    result, history = FUNCTIONS[name](A, steps=steps, history=True)
+    expected, asymmetry = measured(name, A, result)
+    # The history of what is not float64 is float32.
+    rel = 1e-9 if dtype == F64 else 1e-6
+    assert history.residual[-1].item() == pytest.approx(expected, rel=rel, abs=1e-14)
+    assert history.asymmetry.item() == pytest.approx(asymmetry, rel=rel, abs=1e-14)
+
+
+def test_an_inverse_that_overflows_has_not_converged():
+    X, history = pc.inv((torch.eye(2) * 1e-6).half(), history=True)
+    assert X.isinf().any()
+    assert not history.converged(1.0)
+
+
+@pytest.mark.parametrize("rule", [None, "prism", "taylor"])
+@pytest.mark.parametrize("p", [3, 5, 11])
+def test_a_root_that_is_not_the_principal_one_shows(p, rule):
+    A = torch.diag(torch.tensor([-0.1, 0.1, 0.55, 1.0], dtype=F64))
+    _, history = pc.inv_root(torch.stack([A, A.abs()]), p, rule=rule, steps=30, history=True)
+    assert history.converged(1e-6).tolist() == [False, True]
+
+
+def test_a_sign_on_the_wrong_side_shows():
+    """S² = I, but the trace of AS is negative."""
+    A = torch.tensor([[-0.18, -0.287], [0.856, -0.80]], dtype=F64)
+    S, history = pc.signm(A, steps=20, history=True)
+    torch.testing.assert_close(S @ S, torch.eye(2, dtype=F64))
+    assert S.trace() > 0 > A.trace()
+    assert history.residual[-1] > 0.1
+    S, history = pc.signm(A, steps=20, newton_steps=20, history=True)
+    torch.testing.assert_close(S, -torch.eye(2, dtype=F64))
+    assert history.converged(1e-12)
+
+
+@pytest.mark.parametrize("rank", [1, 6])
+def test_the_root_of_a_semidefinite_matrix_converges(rank):
+    """Its residual is that of S² against A, not of an inverse that does not exist."""
+    B = gaussian(20, rank)
+    _, history = pc.sqrtm(B @ B.T, history=True)
+    assert history.converged(1e-9)
+    _, history = pc.sqrtm(torch.zeros(3, 3), history=True)
+    assert history.converged(1e-9)
 
 
 @pytest.mark.parametrize("p", [3, 4])
@@ -88,7 +115,7 @@ def test_a_square_root_off_its_matrix_shows():
     A = pascal(12).float()
     (S, Z), history = pc.sqrtm_pair(A, steps=20, history=True)
     eye, S, Z, A = torch.eye(12, dtype=F64), S.to(F64), Z.to(F64), A.to(F64)
-    truth = max(rms(eye - Z @ A @ Z), relative(A - S @ S, A))
+    truth = max(rms(eye - Z @ Z @ A), rms(eye - A @ Z @ Z), relative(A - S @ S, A))
     assert history.residual[-1].item() == pytest.approx(truth, rel=0.02)
 
 
@@ -125,7 +152,11 @@ def test_the_coefficients_lead_from_each_residual_to_the_next(name, rule, degree
         torch.testing.assert_close(residual, history.residual[k], rtol=1e-7, atol=1e-9)
         g0, g1, g2 = history.coefficients[k]
         x = x * (g0 + g1 * (1 - x) + g2 * (1 - x) ** 2) ** p
-    torch.testing.assert_close((1 - x).square().mean().sqrt(), history.residual[5], rtol=1e-6, atol=1e-9)
+    last = (1 - x).square().mean().sqrt()
+    if name == "sqrtm":
+        # S² = A x for the eigenvalues x of ZS.
+        last = ((1 - x) * values).norm() / values.norm()
+    torch.testing.assert_close(last, history.residual[5], rtol=1e-6, atol=1e-9)
 
 
 @EACH
@@ -142,7 +173,9 @@ def test_history_reports_what_happened(name, rule, degree):
     # The history of a shorter run is the beginning of a longer one's, but for what is measured at its end.
     _, short = FUNCTIONS[name](A, rule=rule, degree=degree, steps=3, history=True)
     assert torch.equal(short.residual[:3], log.residual[:3])
-    torch.testing.assert_close(short.residual[3], log.residual[3], rtol=1e-9, atol=0)
+    # The last of a square root is of S² against A, the others are of I - ZS.
+    if name != "sqrtm":
+        torch.testing.assert_close(short.residual[3], log.residual[3], rtol=1e-9, atol=0)
     assert torch.equal(short.coefficient, log.coefficient[:3])
     if rule == "taylor":
         assert log.coefficient.unique().numel() == 1
@@ -180,7 +213,8 @@ def test_what_has_converged(name):
 @EACH
 def test_zero_and_empty(name):
     _, history = FUNCTIONS[name](torch.zeros(2, 4, 4), steps=3, history=True)
-    assert not history.converged(0.5).any()
+    # Zero is the square root of zero, and has no other function here.
+    assert torch.equal(history.converged(0.5), torch.tensor([name == "sqrtm"] * 2))
     _, history = FUNCTIONS[name](sample(name, 0), steps=3, history=True)
     assert history.asymmetry.shape == history.converged(0.5).shape == (0,)
 

@@ -23,8 +23,9 @@ from .._iteration.newton import mixture
 from .._iteration.precision import ieee_float32, without_autocast
 from .._iteration.rule import Options, StepInfo, frozen, step_info
 from .._torch import known_after, load_forward_mode, renamed
-from .results import History
 
+# The parts of a record's history.
+_OF_STEPS = 3
 Solve = Callable[[Tensor, Options], tuple[tuple[Tensor, ...], Record]]
 
 
@@ -119,7 +120,7 @@ class _DualGradientBothModes(_DualGradient):
 
 def _parts(outputs: tuple[Tensor, ...], run: Run, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], ...]:
     """Results, free coefficients and history in a tuple of all three."""
-    end = len(outputs) - (len(History._fields) if run.options.history else 0)
+    end = len(outputs) - (_OF_STEPS if run.options.history else 0)
     start = end - run.free_count(dtype)
     return outputs[:start], outputs[start:end], outputs[end:]
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from .._iteration.form import Form, Result
-from .._iteration.linear_algebra import diagonal, identity_like, resolved
+from .._iteration.linear_algebra import diagonal, identity_like, quotient, resolved
 from .._iteration.loop import Record, iterate
-from .._iteration.precision import at_least_float32, ieee_float32, without_autocast
+from .._iteration.precision import at_least_float32, ieee_float32, measured, without_autocast
 from .._iteration.rule import Options
+from .._iteration.scaling import magnitude, nonzero
 from .gradient import Run, solve_with_dual_gradient
 from .numbers import check_number
 from .options import options_for
@@ -43,26 +44,41 @@ def _check_inverse(A: Tensor, newton_steps: int) -> None:
         )
 
 
-def check_damping(eps: object) -> float:
-    """The damping as a Python number; refuses what is no non-negative number."""
-    eps = check_number("eps", eps, "≥ 0")
-    if not 0 <= eps < float("inf"):
-        raise ValueError(f"eps must be finite and ≥ 0, got {eps}")
-    return eps
+def check_damping(name: str, value: object) -> float:
+    """A damping as a Python number; refuses what is no non-negative number."""
+    value = check_number(name, value, "≥ 0")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be finite and ≥ 0, got {value}")
+    return value
 
 
-def damped(A: Tensor, eps: float) -> Tensor:
-    """A + eps·tr(A)/n·I, with the real part of the trace."""
-    if eps == 0:
+def damped(A: Tensor, eps: float, ridge: float) -> Tensor:
+    """A + (eps·tr(A)/n + ridge) I, with the real part of the trace."""
+    if eps == 0 and ridge == 0:
         return A
-    n = max(A.shape[-1], 1)
-    real = A.real if A.is_complex() else A
-    mean = (diagonal(real) / n).sum(dim=-1)[:, None, None]
-    return A + eps * mean * identity_like(A)
+    shift: Tensor | float = ridge
+    if eps != 0:
+        n = max(A.shape[-1], 1)
+        real = A.real if A.is_complex() else A
+        shift = eps * (diagonal(real) / n).sum(dim=-1)[:, None, None] + ridge
+    return A + shift * identity_like(A)
+
+
+def _history(
+    kind: type[Form[Any]], A: Tensor, options: Options, parts: list[Tensor], record: Record
+) -> tuple[Tensor, ...]:
+    """What `History` holds, for a batch; of the results as they are returned, rounded."""
+    residuals, *coefficients = record.history
+    A = measured(A.detach())
+    scale = nonzero(magnitude(A))
+    results = (measured(part.detach()) for part in parts)
+    last, asymmetry = kind.deviation(quotient(A, scale), scale, options.p, *results)
+    residuals = torch.cat([residuals, last[:, None].to(residuals.dtype)], dim=-1)
+    return residuals, *coefficients, asymmetry.to(residuals.dtype)
 
 
 def run(
-    kind: type[Form[Result]], /, *, A: Tensor, eps: float = 0.0, **given: Any
+    kind: type[Form[Result]], /, *, A: Tensor, eps: float = 0.0, ridge: float = 0.0, **given: Any
 ) -> Result | tuple[Result, History]:
     """The function of A that a form is, for the options that its caller gave.
 
@@ -72,7 +88,7 @@ def run(
     options = options_for(kind, **given)
     check_matrix(A, square=not kind.rectangular)
     _check_inverse(A, options.newton_steps)
-    eps = check_damping(eps)
+    eps, ridge = check_damping("eps", eps), check_damping("ridge", ridge)
     shape, dtype = A.shape[:-2], A.dtype
 
     def solve(batch: Tensor, options: Options) -> tuple[tuple[Tensor, ...], Record]:
@@ -82,19 +98,19 @@ def run(
         batch = A[None] if A.ndim == 2 else A.flatten(0, -3)
         if not kind.half_native or options.newton_steps:
             batch = batch.to(at_least_float32(dtype))
-        batch = damped(batch, eps)
+        batch = damped(batch, eps, ridge)
         if options.gradient == "dual":
             call = Run(solve, options, adjoints=not kind.rectangular, squared=kind.squared)
             results, record = solve_with_dual_gradient(batch, call)
         else:
             results, record = solve(batch, options)
         result = kind.finished(batch, options, *results)
+        parts = [part.to(dtype) for part in (result if isinstance(result, tuple) else (result,))]
+        history = _history(kind, batch, options, parts, record) if options.history else ()
 
     def restore(tensor: Tensor) -> Tensor:
         return resolved(tensor).reshape((*shape, *tensor.shape[1:]))
 
-    if isinstance(result, tuple):
-        result = type(result)(*(restore(part).to(dtype) for part in result))
-    else:
-        result = restore(result).to(dtype)
-    return (result, History(*map(restore, record.history))) if options.history else result
+    whole: Any = tuple(map(restore, parts))
+    result = type(result)(*whole) if isinstance(result, tuple) else whole[0]
+    return (result, History(*map(restore, history))) if options.history else result

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torch import Tensor
 
 from .basis import Mixture, Polynomial
-from .linear_algebra import frobenius_norm, quotient, rms_norm
+from .linear_algebra import frobenius_norm, quotient
 from .rule import Options
 from .scaling import magnitude, nonzero
 
@@ -25,7 +25,6 @@ class Form(ABC, Generic[Result]):
         perturbs it by the square of the machine epsilon.
     half_native: whether half precision is computed as it is, and not in float32.
     rectangular: whether A need not be square; its vector-Jacobian product then takes no adjoints.
-    reads_state: whether `last_residual` reads more of the state than the results do.
     """
 
     p: ClassVar[int | None] = 2
@@ -33,7 +32,6 @@ class Form(ABC, Generic[Result]):
     squared: ClassVar[bool] = True
     half_native: ClassVar[bool] = False
     rectangular: ClassVar[bool] = False
-    reads_state: ClassVar[bool] = True
 
     def __init__(self, A: Tensor, options: Options):
         """The form for A; most are the same for every A."""
@@ -87,13 +85,12 @@ class Form(ABC, Generic[Result]):
         """What the function returns, a `Result`, from A and those; derivatives flow through it."""
         return results[0]
 
-    def last_residual(self, A: Tensor, bound: Tensor, state: State, identity: Tensor) -> Tensor:
-        """The rms residual of the results against A itself, `[b]`; A as `prepare` returned it.
-
-        What is carried beside a result drifts from what it stands for, and its residual is then no word on A.
-        """
-        return rms_norm(self.residual(state, identity))
-
+    @staticmethod
     @abstractmethod
-    def asymmetry(self, A: Tensor, state: State) -> Tensor:
-        """How far from symmetry, relative to its norm, what is symmetric for a symmetric A, `[b]`."""
+    def deviation(A: Tensor, scale: Tensor, p: int, *results: Tensor) -> tuple[Tensor, Tensor]:
+        """The last residual and the asymmetry of a `History`, `[b]` each.
+
+        They are of what is returned against A: what is carried beside a result drifts from what it stands
+        for, and results are rounded. A is divided by the scale `[b, 1, 1]`, which keeps its products from
+        overflowing, the results are not yet.
+        """

@@ -89,6 +89,12 @@ def diagonal(A: Tensor) -> Tensor:
     return A.flatten(-2)[..., :: A.shape[-1] + 1]
 
 
+def trace(A: Tensor) -> Tensor:
+    """The real part of the trace of each square matrix, `[b]`; no derivative flows through it."""
+    A = A.detach()
+    return diagonal(A.real if A.is_complex() else A).sum(dim=-1)
+
+
 def frobenius_norm(A: Tensor) -> Tensor:
     """‖A‖_F of each matrix, `[b, 1, 1]`, accumulated in at least float32; a constant to derivatives."""
     dtype = accumulation_dtype(A.dtype)
@@ -120,3 +126,13 @@ def rms_norm(residual: Tensor) -> Tensor:
     """‖R‖_F/√n of each matrix, `[b]`; no derivative flows through it."""
     norm = frobenius_norm(residual.detach())
     return (norm * inverse_root_of(residual.shape[-1], norm))[:, 0, 0]
+
+
+def rms_of_root(A: Tensor, X: Tensor, p: int) -> Tensor:
+    """The larger of the rms norms of I - AXᵖ and I - XᵖA, `[b]`."""
+    right, left, identity = A, A, identity_like(A)
+    while p % 2 == 0:
+        X, p = torch.bmm(X, X), p // 2
+    for _ in range(p):
+        right, left = torch.bmm(right, X), torch.bmm(X, left)
+    return torch.maximum(rms_norm(identity - right), rms_norm(identity - left))

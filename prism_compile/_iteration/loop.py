@@ -22,14 +22,14 @@ class Record(NamedTuple):
     """What a run leaves besides its result.
 
     coefficients: those of each step, as the rule chose them; of a Newton step 1, α and 0. history: with
-    `options.history` what `History` holds, for a batch `[b]`.
+    `options.history` what `History` holds of the steps, for a batch `[b]`.
     """
 
     coefficients: list[Coefficients]
     history: tuple[Tensor, ...] = ()
 
 
-def _history(log: Log, asymmetry: Tensor, degree: int, newton_steps: int) -> tuple[Tensor, ...]:
+def _history(log: Log, degree: int, newton_steps: int) -> tuple[Tensor, ...]:
     first = log.residuals[0]
     columns = [
         a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for g in log.polynomials for a in g
@@ -37,7 +37,7 @@ def _history(log: Log, asymmetry: Tensor, degree: int, newton_steps: int) -> tup
     coefficients = torch.stack(columns, dim=-1).unflatten(-1, (len(log.polynomials), 3))
     # Of a step with an inverse α, else that of the residual's highest power.
     leading = torch.cat([coefficients[:, :newton_steps, 1], coefficients[:, newton_steps:, degree]], dim=-1)
-    return torch.stack(log.residuals, dim=-1), leading, coefficients, asymmetry
+    return torch.stack(log.residuals, dim=-1), leading, coefficients
 
 
 def _reads_square(options: Options, info: StepInfo) -> bool:
@@ -65,13 +65,6 @@ def _begin(form: Form[Any], A: Tensor, options: Options) -> tuple[Any, Tensor, T
 def _basis(form: Form[Any], state: Any, identity: Tensor, square: bool) -> Basis:
     residual = form.residual(state, identity)
     return Basis(identity, residual, torch.bmm(residual, residual) if square else None)
-
-
-def _constant(state: Any) -> Any:
-    """The state, of which no derivative is asked."""
-    if isinstance(state, Tensor):
-        return state.detach()
-    return type(state)(*(None if part is None else part.detach() for part in state))
 
 
 def _detached(basis: Basis) -> Basis:
@@ -103,7 +96,7 @@ def _begin_after_newton(
 
 def iterate(form: Form[Any], A: Tensor, options: Options) -> tuple[tuple[Tensor, ...], Record]:
     """Run `options.steps` steps of a form on A; its results, and what the run leaves besides them."""
-    degree, rule, dtype, log = options.degree, options.rule, A.dtype, Log([], [], [])
+    rule, dtype, log = options.rule, A.dtype, Log([], [], [])
     first, steps = options.newton_steps, options.steps - options.newton_steps
     if first:
         state, scale, bound, basis = _begin_after_newton(form, A, options, log)
@@ -131,13 +124,7 @@ def iterate(form: Form[Any], A: Tensor, options: Options) -> tuple[tuple[Tensor,
                 # What the next step has no use for must not be kept alive by a name.
                 del basis
                 # The update of the last step may skip what only a further residual would read.
-                last = step == steps - 1 and not (options.history and form.reads_state)
-                state = form.update(state, polynomial, last)
+                state = form.update(state, polynomial, last=step == steps - 1)
                 del polynomial
-    history: tuple[Tensor, ...] = ()
-    if options.history:
-        known, found = form.prepare(A.detach())[0], _constant(state)
-        residual = form.last_residual(known, bound, found, identity)
-        log.residuals.append(residual.to(log.residuals[0].dtype))
-        history = _history(log, form.asymmetry(known, found), degree, first)
+    history = _history(log, options.degree, first) if options.history else ()
     return form.results(state, scale, bound), Record(log.coefficients, history)

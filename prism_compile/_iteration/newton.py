@@ -134,8 +134,7 @@ def newton_steps(
             if options.history:
                 log.polynomials.append(chosen)
             with labels.phase("update"):
-                last = step == options.steps - 1 and not options.history
-                state = form.mixed(state, mixture, last)
+                state = form.mixed(state, mixture, last=step == options.steps - 1)
     return state, scale, bound, M, identity
 
 

@@ -29,13 +29,14 @@ def at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 
 def measured(A: Tensor) -> Tensor:
-    """A in the type that the residual of a root is measured in, for it is a small difference of large terms.
+    """A in the type that a last residual is measured in, for it is a small difference of large terms.
 
     Rounding in the products of XᵖA is of the size of the machine epsilon times A's condition number. On a CPU
-    it is float64, elsewhere A's own: GPUs have float64 at down to 1/64 of float32's speed, or not at all.
+    it is float64, elsewhere at least float32: GPUs have float64 at down to 1/64 of float32's speed, or not at
+    all.
     """
     if A.device.type != "cpu":
-        return A
+        return A.to(at_least_float32(A.dtype))
     return A.to(torch.complex128 if A.is_complex() else torch.float64)
 
 
