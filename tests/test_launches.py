@@ -31,8 +31,10 @@ def fresh_dynamo():
         ("polar", {"rule": "polar_express"}, 3, 3, 0),
         ("polar", {"rule": "prism"}, 3, 6, 2),
         ("op", {"rule": "taylor"}, 3, 3, 0),
-        ("inv_root", {"rule": "prism"}, 3, 10, 2),
-        *((name, {}, 5, 5, 0) for name in ("sqrtm_pair", "inv_root", "inv")),
+        ("inv_root", {"rule": "prism"}, 3, 9, 2),
+        ("sqrtm_pair", {}, 5, 4, 0),
+        ("inv_root", {}, 5, 5, 1),
+        ("inv", {}, 5, 3, 0),
     ],
     ids=str,
 )

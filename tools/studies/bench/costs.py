@@ -104,10 +104,10 @@ def _memory_table(bench: Bench) -> str:
     return format_table(("rule", "5 steps", "10 steps"), rows, title)
 
 
-def launches_table(device: torch.device, n: int = 48) -> str:
+def _launches_table(bench: Bench, n: int = 48) -> str:
     """What a further step of a compiled function launches."""
-    A, rows = gram((n, n), 1.0).to(device), []
-    for name, options, steps in _LAUNCHED:
+    A, rows = gram((n, n), 1.0).to(bench.device), []
+    for name, options, steps in _LAUNCHED[4:5] if bench.quick else _LAUNCHED:
         step = further_step(getattr(prism_compile, name), A, steps, **options)
         said = ", ".join([name, *map(str, options.values())])
         rows.append((said, str(steps), f"{step.library} + {step.own}", str(step.sources)))
@@ -115,7 +115,7 @@ def launches_table(device: torch.device, n: int = 48) -> str:
     return format_table(header, rows, "a further step: calls of libraries + generated kernels")
 
 
-def gradients_table(bench: Bench) -> str:
+def _gradients_table(bench: Bench) -> str:
     """A backward pass of inv_sqrtm, condition 1e3, by each gradient mode."""
     n, steps = (64, 3) if bench.quick else (1024, 10)
     A = definite(n, 1e3).to(bench.device, torch.float32)
@@ -137,7 +137,7 @@ def gradients_table(bench: Bench) -> str:
 
 def costs_tables(bench: Bench) -> list[str]:
     """All of them."""
-    quick = [launches_table(bench.device), gradients_table(bench), _compile_table(bench)]
+    quick = [_launches_table(bench), _gradients_table(bench), _compile_table(bench)]
     if bench.quick:
         return quick
     note("memory")
