@@ -1,32 +1,30 @@
 """What the optimizers of this package have in common: param groups, closures, copies and refusals."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from .._iteration.precision import ieee_float32, without_autocast
-from ._layout import Layout, check_process_group, layout_of
-from ._options import check_compile, check_names, check_rate, check_tensor
+from ._options import OF_ALL_GROUPS, Check, check_compile, check_names, check_options, check_tensor, rate
+from ._processes import Layout, check_process_group, layout_of
 from ._round import Cut, Shares
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-# Arguments of the optimizer that param groups do not have of their own.
-_OF_ALL_GROUPS = ("compile", "process_group", "shard_state")
 # A param group, with those of its parameters that a step concerns.
 Stepping = list[tuple[dict[str, Any], list[Tensor]]]
 
 
 class MatrixOptimizer(Optimizer):
-    """An optimizer whose matrices are solved in batches by graphs of its own.
+    """An optimizer whose matrices are solved in batches by graphs of its own."""
 
-    A subclass has `_check_group`, which refuses a param group and makes its numbers Python's, `_cut`,
-    `_new_shares` and `_step`.
-    """
+    # The options of param groups, and those by which a saved group is known as one of this optimizer's.
+    _checks: ClassVar[dict[str, Check]] = {}
+    _saved_options: tuple[str, ...] = ()
 
     def __init__(
         self, params: ParamsT, defaults: dict[str, Any], compile: bool | dict[str, Any], process_group: Any
@@ -43,14 +41,16 @@ class MatrixOptimizer(Optimizer):
         # Whether other processes take part; of the layouts themselves a trace would make guards.
         self._is_shared = False
         self._shares = self._new_shares()
-        # Of each group, what the last step has seen in it.
+        # Of each group, what the last step has seen in it: kept alive, for the ids to stay its own.
         self._seen: list[list[Any]] = []
+        self._seen_ids: list[list[int]] = []
 
     def _new_shares(self) -> Shares:
         raise NotImplementedError
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Refuse options that are not allowed, and make numbers Python's."""
+        check_options(group, self._checks)
 
     def _cut(self, group: dict[str, Any], param: Tensor) -> Cut | None:
         """How a parameter is cut into blocks; None for one that has none."""
@@ -83,9 +83,6 @@ class MatrixOptimizer(Optimizer):
                 f"group cannot; save its state_dict"
             )
         return {**super().__getstate__(), "_compile": self._compile}
-
-    # Options by which a saved param group is known as one of this optimizer's.
-    _saved_options: tuple[str, ...] = ()
 
     def _check_saved(self, state: dict[str, Any]) -> None:
         """Refuse the state of another optimizer."""
@@ -125,7 +122,7 @@ class MatrixOptimizer(Optimizer):
         if isinstance(param_group, dict):
             # The caller's own dict stays as it is.
             param_group = dict(param_group)
-            for name in _OF_ALL_GROUPS:
+            for name in OF_ALL_GROUPS:
                 if name in param_group and hasattr(self, f"_{name}"):
                     given, own = param_group.pop(name), getattr(self, f"_{name}")
                     # Wrappers repeat the arguments of the optimizer in each group.
@@ -156,32 +153,26 @@ class MatrixOptimizer(Optimizer):
 
     def _take_up_edits(self) -> None:
         """Check what was edited since the last step: options by schedulers, parameters by wrappers."""
-        groups, seen = self.param_groups, [self._seen_of(group) for group in self.param_groups]
-        for group in groups:
-            # Schedulers set it in every step.
-            group["lr"] = check_rate(group["lr"])
+        seen = [self._seen_of(group) for group in self.param_groups]
         # By identity, for a tensor's comparison would wait for the device.
-        known = [*self._seen, *([] for _ in groups)]
-        edited = [i for i, own in enumerate(seen) if [*map(id, own)] != [*map(id, known[i])]]
-        for i in edited:
-            self._take_up(groups[i])
-        if edited or len(seen) != len(self._seen):
+        ids = [[*map(id, own)] for own in seen]
+        for i, group in enumerate(self.param_groups):
+            # Schedulers set it in every step.
+            group["lr"] = rate("lr", group["lr"])
+            if ids[i : i + 1] != self._seen_ids[i : i + 1]:
+                self._take_up(group)
+        if ids != self._seen_ids:
             self._share_out()
             # Parameters that were replaced are let go.
-            present = {param for group in groups for param in group["params"]}
+            present = {param for group in self.param_groups for param in group["params"]}
             self._layouts = {param: self._layouts[param] for param in self._layouts.keys() & present}
-            self._seen = [self._seen_of(group) for group in groups]
+            self._seen = [self._seen_of(group) for group in self.param_groups]
+            self._seen_ids = [[*map(id, own)] for own in self._seen]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; returns the closure's loss, evaluated with gradients, or None.
-
-        Raises RuntimeError for a sparse gradient, before anything is changed.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        """Take one step; returns the loss of a closure. Raises RuntimeError for a sparse gradient."""
+        loss = evaluated(closure)
         if self._is_shared and torch.compiler.is_compiling():
             self._step_apart()
         else:
@@ -220,6 +211,14 @@ class MatrixOptimizer(Optimizer):
         return found
 
 
+def evaluated(closure: Callable[[], Any] | None) -> Any:
+    """The closure's loss, evaluated with gradients, or None."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
 def load_as_torch(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
     """Load a state as torch does; returns what the hooks of the optimizer have made of it."""
     final: dict[str, Any] = {}
@@ -230,9 +229,3 @@ def load_as_torch(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str,
     finally:
         handle.remove()
     return final
-
-
-def gradient_of(param: Tensor) -> Tensor:
-    """The gradient of a parameter that a step concerns."""
-    assert param.grad is not None
-    return param.grad

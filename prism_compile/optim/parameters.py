@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ._split.roles import Roles
-from ._split.weights import Weight, weights_of
+from ._roles import Roles, Weight, weights_of
 
 _KINDS = ("matrix", "stack", "rest")
 _BLOCK = re.compile(r"(?<![^.])\d+(?=\.)")
@@ -89,13 +88,11 @@ def split_parameters(model: nn.Module, overrides: Mapping[str, str] | None = Non
 
     Args:
         model: the whole model, wrapped (by `DistributedDataParallel`, say) or not.
-        overrides: what is to be instead of what is found, by patterns of `fnmatch` for parameters' names, of
-            which the first that fits is taken: "matrix" (`[out, ...]` is read as `[out, rest]`), "stack"
-            (leading dimensions are a batch) or "rest".
+        overrides: the kind of a `Decision` instead of the one that is found, by patterns of `fnmatch` for
+            parameters' names, of which the first that fits is taken.
 
     Returns:
-        A `ParameterSplit`. It unpacks as `matrices, rest`, param groups for `Muon` and for AdamW or the like;
-        printed, it says what was decided and why. A tied parameter appears once, by its first name.
+        A `ParameterSplit`, in which a tied parameter appears once, by its first name.
 
     Raises:
         TypeError: `overrides` is no mapping.

@@ -8,7 +8,7 @@ import torch
 
 from prism_compile.optim._plan import Plan, Rank, chunk_spans, shape_of
 from prism_compile.optim._polar import matrix_cut
-from prism_compile.optim._preconditioner import BlockCut
+from prism_compile.optim.shampoo import BlockCut
 
 GRIDS = [(1, 1), (2, 1), (1, 2), (2, 3), (7, 1), (1, 9)]
 # (shape, flatten, heads)
