@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 
 import pytest
 import torch
@@ -141,15 +142,18 @@ def test_groups_have_rates_and_decays_of_their_own(kind):
 
 
 @BOTH
-def test_copies_print_and_go_on_alike(kind):
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_copies_print_and_go_on_alike(kind, copied):
     optimizer = made(kind, params())
     stepped(optimizer)
-    twin = copy.deepcopy(optimizer)
+    twin = copied(optimizer)
     assert repr(twin) == repr(optimizer)
     assert f"{kind.__name__} (" in repr(optimizer)
     for own in (optimizer, twin):
         stepped(own)
-    assert all(map(torch.equal, optimizer.param_groups[0]["params"], twin.param_groups[0]["params"]))
+    (group,), (other,) = optimizer.param_groups, twin.param_groups
+    assert all(map(torch.equal, group["params"], other["params"]))
+    assert not set(group["params"]) & set(other["params"])
 
 
 @BOTH

@@ -111,7 +111,7 @@ def replicated(world: int, folder: Path) -> None:
     group = dist.group.WORLD
     cases = [(shape, None, {}) for shape in SHAPES]
     cases += [((5, 6, 4), None, {"flatten": False}), ((12, 3), None, {"heads": 4}), ((4, 5, 2), None, {})]
-    compare(cases, build, process_group=group)
+    compare(cases, build, steps=STEPS, process_group=group)
     compare(cases[:4], build_compiled, process_group=group)
     if world == 2:
         # Inductor, by a rule that compiles fast.
@@ -138,7 +138,7 @@ def float32(world: int, folder: Path) -> None:
     cases = [((24, 16), None, {}), ((16, 24), None, {}), ((24, 16), None, {})]
     # Batches of other sizes: sums in another order, i.e. some ulps of an update of norm below 0.1·√16 in each
     # of 20 steps that do not act on each other.
-    compare(cases, build, dtype=torch.float32, tolerance=1e-6, process_group=dist.group.WORLD)
+    compare(cases, build, steps=STEPS, dtype=torch.float32, tolerance=1e-6, process_group=dist.group.WORLD)
     params = [nn.Parameter(gaussian(7, 5, seed=i, dtype=torch.float32)) for i in range(2)]
     mesh = init_device_mesh("cpu", (world,))
     shards = [nn.Parameter(distribute_tensor(param.detach().clone(), mesh, ROWS)) for param in params]

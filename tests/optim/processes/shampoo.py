@@ -44,7 +44,7 @@ def replicated(world: int, folder: Path) -> None:
     """DDP: the roots are shared out, or all of the state."""
     group = dist.group.WORLD
     cases = [(shape, None, {}) for shape in SHAPES]
-    compare(cases, build, process_group=group)
+    compare(cases, build, steps=STEPS, process_group=group)
     compare(cases[:3], build_compiled, process_group=group)
     optimizer, other = compare(cases, build, process_group=group, shard_state=True)
     # Every block is somebody's once; the steps and the vectors' state are everyone's.
@@ -53,7 +53,7 @@ def replicated(world: int, folder: Path) -> None:
     assert blocks == blocks_kept(other)
     for grafting in ("none", "sgd"):
         own = [(shape, None, {"grafting": grafting}) for shape in SHAPES[:3]]
-        compare(own, build, steps=6, process_group=group, shard_state=True)
+        compare(own, build, process_group=group, shard_state=True)
 
 
 def memory(world: int, folder: Path) -> None:
@@ -86,14 +86,8 @@ def float32(world: int, folder: Path) -> None:
     cases = [((24, 16), None, {}), ((16, 24), None, {}), ((24, 16), None, {})]
     # A root of condition n/eps = 1e4 turns rounding by 6e-8 into 1e-5 of a step of norm 0.05·√384 at most.
     for shard_state in (False, True):
-        compare(
-            cases,
-            build,
-            dtype=torch.float32,
-            tolerance=1e-4,
-            process_group=dist.group.WORLD,
-            shard_state=shard_state,
-        )
+        how = {"process_group": dist.group.WORLD, "shard_state": shard_state}
+        compare(cases, build, steps=STEPS, dtype=torch.float32, tolerance=1e-4, **how)
 
 
 def sharded(world: int, folder: Path) -> None:
