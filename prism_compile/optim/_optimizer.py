@@ -25,6 +25,9 @@ class MatrixOptimizer(Optimizer):
     # The options of param groups, and those by which a saved group is known as one of this optimizer's.
     _checks: ClassVar[dict[str, Check]] = {}
     _saved_options: tuple[str, ...] = ()
+    # See `Shares`.
+    _keeps_shares = False
+    _shares_replicas = True
 
     def __init__(
         self, params: ParamsT, defaults: dict[str, Any], compile: bool | dict[str, Any], process_group: Any
@@ -40,13 +43,13 @@ class MatrixOptimizer(Optimizer):
         self._layouts: dict[Tensor, Layout] = {}
         # Whether other processes take part; of the layouts themselves a trace would make guards.
         self._is_shared = False
-        self._shares = self._new_shares()
+        self._begin_shares()
         # Of each group, what the last step has seen in it: kept alive, for the ids to stay its own.
         self._seen: list[list[Any]] = []
         self._seen_ids: list[list[int]] = []
 
-    def _new_shares(self) -> Shares:
-        raise NotImplementedError
+    def _begin_shares(self) -> None:
+        self._shares = Shares(self._keeps_shares, self._shares_replicas)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         """Refuse options that are not allowed, and make numbers Python's."""
@@ -105,7 +108,7 @@ class MatrixOptimizer(Optimizer):
         """Load a state, each tensor to its parameter's device in the precision that it is kept in."""
         final = load_as_torch(self, state_dict)
         # Blocks may be cut in another way now.
-        self._shares = self._new_shares()
+        self._begin_shares()
         self._share_out()
         # torch casts state to the parameter's dtype and, where nothing changes, shares it with its source.
         for group, saved in zip(self.param_groups, final["param_groups"]):

@@ -45,32 +45,18 @@ def _take_in(average: Tensor, new: Tensor, beta: float) -> None:
         average.mul_(beta).add_(new, alpha=weight)
 
 
-class WeightStep(NamedTuple):
-    """A step of a weight: its group, its state and the dtype of that, the corrections of mean and square."""
+class WeightStep:
+    """A step of a weight, begun by counting it; kept: the dtype of its state."""
 
-    group: Group
-    state: dict[str, Any]
-    kept: torch.dtype
-    corrections: tuple[Tensor, Tensor]
-
-    @property
-    def is_preconditioned(self) -> bool:
-        started: bool = self.group["count"] >= self.group["start_step"]
-        return started
-
-    @property
-    def is_grafted(self) -> bool:
-        return self.is_preconditioned and self.group["grafting"] != "none"
-
-
-def weight_step(group: Group, state: dict[str, Any], weight: Tensor) -> WeightStep:
-    """Begin a step of a weight by counting it."""
-    if "step" not in state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
-    state["step"] += 1
-    kept = accumulation_dtype(weight.dtype)
-    first, second = (_correction(state["step"], beta, kept) for beta in group["betas"])
-    return WeightStep(group, state, kept, (first, second))
+    def __init__(self, group: Group, state: dict[str, Any], weight: Tensor):
+        self.group, self.state, self.kept = group, state, accumulation_dtype(weight.dtype)
+        if "step" not in state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
+        state["step"] += 1
+        # Of the mean and the square.
+        self.corrections = [_correction(state["step"], beta, self.kept) for beta in group["betas"]]
+        self.is_preconditioned: bool = group["count"] >= group["start_step"]
+        self.is_grafted = self.is_preconditioned and group["grafting"] != "none"
 
 
 class BlockStep:
@@ -104,7 +90,7 @@ class BlockStep:
 
     def _prepare(self, like: Tensor) -> None:
         """Make the state that is not there yet."""
-        group, state, kept, _ = self.weight
+        group, state, kept = self.weight.group, self.weight.state, self.weight.kept
         if not self.has("mean") and group["betas"][0] > 0:
             state[self._key("mean")] = torch.zeros_like(like, dtype=kept)
         if not self.has("square") and (self._number is None or group["grafting"] == "adam"):

@@ -6,15 +6,16 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from ._plan import Box, Plan, shape_of
 
 if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+    # Its import takes as long as torch's own.
     from torch.distributed.tensor import DTensor
 
-Group = Optional["ProcessGroup"]
+Group = Optional["dist.ProcessGroup"]
 
 # Shares whose padding would be more than this part of all are made even first: at 0.5 an all-gather may send
 # half as much again as it must, at 0.125 a second collective is paid for to save an eighth.
@@ -50,7 +51,6 @@ def check_process_group(group: Any) -> Group:
     """The group of a `ProcessGroup`, of a mesh of one dimension, or None."""
     if group is None:
         return None
-    import torch.distributed as dist
     from torch.distributed.device_mesh import DeviceMesh
 
     if isinstance(group, DeviceMesh):
@@ -103,9 +103,7 @@ def layout_of(param: Tensor, group: Group, name: str = "params") -> Layout:
     return Layout(group, sharded.device_mesh.get_group(cut[0]), placement.dim % param.ndim)
 
 
-def _check_apart(group: "ProcessGroup", shards: "ProcessGroup") -> None:
-    import torch.distributed as dist
-
+def _check_apart(group: "dist.ProcessGroup", shards: "dist.ProcessGroup") -> None:
     shared = set(dist.get_process_group_ranks(group)) & set(dist.get_process_group_ranks(shards))
     if len(shared) > 1:
         raise ValueError(
@@ -164,8 +162,6 @@ def placed_like(shard: Tensor, like: Tensor, shape: torch.Size | None = None) ->
 
 def sum_over(values: Tensor, *groups: Group) -> Tensor:
     """The sum over the processes of the groups, written to `values`."""
-    import torch.distributed as dist
-
     for group in groups:
         if group is not None and group.size() > 1:
             dist.all_reduce(values, group=group)
@@ -203,8 +199,6 @@ def _in_boxes(flat: Tensor, boxes: list[list[Box]]) -> list[list[Tensor]]:
 
 
 def _all_to_all(sent: Tensor, counts: list[int], receives: list[int], group: Group) -> Tensor:
-    import torch.distributed as dist
-
     received = sent.new_empty(sum(receives))
     dist.all_to_all_single(received, sent, receives, counts, group=group)
     return received
@@ -228,8 +222,6 @@ def all_gather(own: Tensor, totals: list[int], group: Group) -> Tensor:
 
 def _gathered(flat: Tensor, size: int, world: int, group: Group) -> Tensor:
     """The flat tensors of all, each padded to a size, one after another."""
-    import torch.distributed as dist
-
     if flat.numel() < size:
         flat = torch.cat([flat, flat.new_zeros(size - flat.numel())])
     received = flat.new_empty(world * size)
@@ -239,8 +231,6 @@ def _gathered(flat: Tensor, size: int, world: int, group: Group) -> Tensor:
 
 def _made_even(flat: Tensor, totals: list[int], even: int, group: Group) -> Tensor:
     """This process's even part of all flat tensors, one after another, by an all-to-all."""
-    import torch.distributed as dist
-
     world, rank = len(totals), dist.get_rank(group)
     edges = list(accumulate(totals, initial=0))
 

@@ -15,7 +15,6 @@ _PARAMETRIZATION = re.compile(r"(.*?)\.?parametrizations\.([^.]+)\.original\d?")
 _MATRIX = re.compile(r"(.*_)?(weight|kernel|proj|projection|w)(\d|_|$)")
 # ... and in that of what is none, though it has as many dimensions.
 _TABLE = re.compile(r"(.*_)?(bias|embed|embedding|pos|position|token|table|scale|codebook|log)(s?_|s?$)")
-_CONVOLUTION = r"Conv(Transpose)?[123]d"
 _EMBEDDING = re.compile(r"(\w+_)?(emb|embeds?|embeddings?|embedder)|embed_\w+|wte|wpe")
 _HEAD = re.compile(r"(\w+_)?(heads?|classifiers?|classification|logits|scores?)|qa_outputs|bbox_pred")
 _ROUTER = re.compile(r"(\w+_)?(router|gating)")
@@ -23,6 +22,15 @@ _ROUTER = re.compile(r"(\w+_)?(router|gating)")
 _BLOCK = re.compile(r"(?<![^.])\d+(?=\.[^.]+\.)")
 # Channels of an image, with a mask: 2 would leave images to Muon, 8 takes in layers of small networks.
 _PICTURE = 4
+# What says by itself that Muon is not for a weight, in this order.
+_PLAIN = {
+    "is_vector": "vector",
+    "is_embedding": "embedding",
+    "is_norm": "norm",
+    "is_table": "a parameter of its own, not named as a weight",
+    "is_parametrized": "parametrised: not the matrix that the layer applies",
+    "is_depthwise": "depthwise convolution",
+}
 
 
 def _is(module: nn.Module, name: str) -> bool:
@@ -64,7 +72,7 @@ class Weight:
     @cached_property
     def groups(self) -> int:
         """Groups of a convolution; 0 for what is no convolution."""
-        is_convolution = len(self.shape) > 2 and _is(self.module, _CONVOLUTION)
+        is_convolution = len(self.shape) > 2 and _is(self.module, r"Conv(Transpose)?[123]d")
         return getattr(self.module, "groups", 1) if is_convolution else 0
 
     @property
@@ -96,8 +104,8 @@ class Weight:
     def _sizes(self) -> tuple[set[int], set[int]]:
         if not self.is_oriented:
             return set(self.shape[-2:]), set(self.shape[-2:])
-        first, second = {self.shape[0]}, {self.shape[1] * max(self.groups, 1)}
-        return (first, second) if self.groups and _is(self.module, "Transpose") else (second, first)
+        sizes = {self.shape[0]}, {self.shape[1] * max(self.groups, 1)}
+        return sizes if self.groups and _is(self.module, "Transpose") else sizes[::-1]
 
     @property
     def ins(self) -> set[int]:
@@ -123,15 +131,15 @@ def weights_of(model: nn.Module) -> list[Weight]:
     for path, module in modules.items():
         for own_name, param in module.named_parameters(recurse=False, remove_duplicate=False):
             name = f"{path}.{own_name}" if path else own_name
-            layer, base = name, module
+            layer, owner = name, module
             if parametrization := _PARAMETRIZATION.fullmatch(name):
-                owner, weight = parametrization.groups()
-                layer, base = f"{owner}.{weight}" if owner else weight, modules[owner]
-                module = base
+                place, weight = parametrization.groups()
+                layer, owner = f"{place}.{weight}".lstrip("."), modules[place]
+            base = owner
             adapted = next((above for above in _above(path) if above in bases), None)
             if adapted is not None and not f"{path}.".startswith(f"{adapted}.base_layer.".lstrip(".")):
                 layer, base = f"{adapted}.weight".lstrip("."), bases[adapted]
-            found.append(Weight(name, _WRAPPERS.sub("", layer).lstrip("."), module, base, param))
+            found.append(Weight(name, _WRAPPERS.sub("", layer).lstrip("."), owner, base, param))
     return found
 
 
@@ -159,18 +167,9 @@ class Roles:
 
     def reason(self, weight: Weight) -> str | None:
         """Why Muon is not for a parameter; None where it is."""
-        if weight.is_vector:
-            return "vector"
-        if weight.is_embedding:
-            return "embedding"
-        if weight.is_norm:
-            return "norm"
-        if weight.is_table:
-            return "a parameter of its own, not named as a weight"
-        if weight.is_parametrized:
-            return "parametrised: not the matrix that the layer applies"
-        if weight.is_depthwise:
-            return "depthwise convolution"
+        for name, why in _PLAIN.items():
+            if getattr(weight, name):
+                return why
         by_structure = self._ends.get(weight.layer) or self._router(weight)
         return by_structure or self._by_segments(weight) or self._heads.get(weight.layer)
 
@@ -181,10 +180,7 @@ class Roles:
         first, last = self._layers[0], self._layers[-1]
         # Other inputs are no takers: what a model gives it may take, too.
         inner = [
-            each
-            for each in self._layers
-            if each is not first and each is not last
-            if each.layer not in pictures and not self._by_segments(each)
+            each for each in self._layers[1:-1] if each.layer not in pictures and not self._by_segments(each)
         ]
         found: dict[str, str] = {}
         given = widths.union(*(each.outs for each in inner))
@@ -236,10 +232,9 @@ class Roles:
 
     def _segments(self, weight: Weight) -> list[str]:
         """The segments of its layer's name, in repeated blocks those within the block."""
-        path = weight.layer.split(".")[:-1]
-        if weight.layer in self._repeated:
-            path = _BLOCK.split(weight.layer)[-1].strip(".").split(".")[:-1]
-        return path
+        is_repeated = weight.layer in self._repeated
+        path = _BLOCK.split(weight.layer)[-1].strip(".") if is_repeated else weight.layer
+        return path.split(".")[:-1]
 
     def _by_segments(self, weight: Weight) -> str | None:
         for segment in self._segments(weight):
@@ -252,15 +247,10 @@ class Roles:
 
 def _layers(weights: list[Weight]) -> list[Weight]:
     """One weight of each layer, in the model's order."""
+    others = ("is_embedding", "is_norm", "is_table", "is_adapter")
+    of_layers = [w for w in weights if len(w.shape) > 1 and not any(getattr(w, name) for name in others)]
     # Of magnitudes and directions the latter, which come last.
-    return list(
-        {
-            each.layer: each
-            for each in weights
-            if len(each.shape) > 1
-            and not (each.is_embedding or each.is_norm or each.is_table or each.is_adapter)
-        }.values()
-    )
+    return list({each.layer: each for each in of_layers}.values())
 
 
 def _block(weight: Weight) -> tuple[str, tuple[int, ...]]:
@@ -283,8 +273,7 @@ def _experts(weights: list[Weight]) -> dict[str, int]:
 
 def _inner_convolutions(layers: list[Weight]) -> set[str]:
     """Convolutions of what a layer before gives."""
-    given: set[int] = set()
-    found = set()
+    given, found = set[int](), set[str]()
     for each in layers:
         if each.groups and each.ins & given:
             found.add(each.layer)

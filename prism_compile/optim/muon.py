@@ -15,7 +15,7 @@ from ._optimizer import MatrixOptimizer, Stepping
 from ._options import SolveOptions, group_defaults, resolve_rule, solve_options
 from ._polar import BatchSolver, MatrixCut, matrix_cut, orthogonalise
 from ._processes import Layout, aligned_gradient, local, shard_of, working_part
-from ._round import Request, Shares
+from ._round import Request
 
 
 class Muon(MatrixOptimizer):
@@ -150,9 +150,6 @@ class Muon(MatrixOptimizer):
     def _begin(self, compile: bool | dict[str, Any]) -> None:
         super()._begin(compile)
         self._polar = BatchSolver(self._compile_options)
-
-    def _new_shares(self) -> Shares:
-        return Shares(keeps=False)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._check_saved(state)

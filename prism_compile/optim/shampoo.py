@@ -23,10 +23,9 @@ from ._preconditioner import (
     inverse_roots,
     refresh_roots,
     restored,
-    weight_step,
 )
 from ._processes import Layout, aligned_gradient, local, shard_of, sum_over, working_part
-from ._round import Request, Round, Shares, rounds_of
+from ._round import Request, Round, rounds_of
 
 # Products of a root, about, against those of a step's means and direction.
 _ROOT_PRODUCTS = 30
@@ -156,11 +155,12 @@ class Shampoo(MatrixOptimizer):
         defaults = {**check.group_defaults(locals()), "count": 0}
         if check.flag("shard_state", shard_state) and process_group is None:
             raise ValueError("shard_state must be False where process_group is None, got True")
-        self._shard_state = shard_state
+        self._shares_replicas = self._shard_state = shard_state
         super().__init__(params, defaults, compile, process_group)
 
+    _keeps_shares = True
     # Of copies and of what is unpickled, which have no process_group.
-    _shard_state = False
+    _shares_replicas = _shard_state = False
 
     _saved_options = ("betas", "precondition_frequency", "count")
     _checks: ClassVar = {
@@ -170,9 +170,6 @@ class Shampoo(MatrixOptimizer):
         **{"start_step": check.integer(0), "steps": check.optional(check.integer(1))},
         **{"grafting": check.choice("none", "sgd", "adam"), "solver": check.choice(*SOLVERS)},
     }
-
-    def _new_shares(self) -> Shares:
-        return Shares(keeps=True, shares_replicas=self._shard_state)
 
     @cached_property
     def _inverse_roots(self) -> Callable[..., Tensor]:
@@ -198,7 +195,7 @@ class Shampoo(MatrixOptimizer):
         requests: list[Request] = []
         for group, active in stepping:
             for weight in active:
-                step = weight_step(group, self.state[weight], weight)
+                step = WeightStep(group, self.state[weight], weight)
                 if weight.ndim < 2:
                     vectors.append((weight, BlockStep(step, None, aligned_gradient(weight))))
                 else:
