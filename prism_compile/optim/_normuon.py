@@ -36,12 +36,12 @@ class EvenRows:
 
     def __call__(
         self,
-        update: Tensor,
         share: Share,
         param: Tensor,
         state: dict[str, Any],
         group: dict[str, Any],
         apply: Callable[[Tensor], None],
+        update: Tensor,
     ) -> None:
         """Take an update, which `apply` gets when it is even."""
         kept = update.to(accumulation_dtype(update.dtype))

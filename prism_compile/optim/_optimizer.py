@@ -9,7 +9,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from .._iteration.precision import ieee_float32, without_autocast
 from ._options import OF_ALL_GROUPS, Check, check_compile, check_names, check_options, check_tensor, rate
-from ._processes import Layout, check_process_group, layout_of
+from ._processes import Layout, check_process_group, layout_of, local, shard_of
 from ._round import Cut, Shares
 
 if TYPE_CHECKING:
@@ -212,6 +212,24 @@ class MatrixOptimizer(Optimizer):
                 own, shape = type(self).__name__, tuple(param.shape)
                 raise RuntimeError(f"{own} does not support sparse gradients, got one of shape {shape}")
         return found
+
+
+def apply_update(group: dict[str, Any], param: Tensor, layout: Layout, factor: float, update: Tensor) -> None:
+    """Step by the rate times a factor along an update of what this process works on."""
+    lr, target, update = group["lr"], local(param), shard_of(update, param, layout)
+    # Reading a rate from the host waits for nothing; one on a device is not read.
+    if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
+        lr = lr.item()
+    decay = lr * group["weight_decay"]
+    if group.get("cautious"):
+        target.sub_(torch.where(update.sign() == target.sign(), target, 0) * decay)
+    else:
+        target.mul_(1 - decay)
+    if isinstance(lr, Tensor) or torch.compiler.is_compiling():
+        # An alpha is a number, of whose value a caller's graph would make a guard.
+        target.sub_((update * (lr * factor)).to(target.dtype))
+    else:
+        target.add_(update, alpha=-lr * factor)
 
 
 def evaluated(closure: Callable[[], Any] | None) -> Any:

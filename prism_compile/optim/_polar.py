@@ -18,10 +18,6 @@ from ._round import Request, Round, rounds_of
 # themselves, and the batch is a copy.
 _LARGEST_BATCH = 2**28
 
-# More entries than this (1 GiB in float32) are solved in several batches: such matrices fill a device by
-# themselves, and the batch is a copy.
-_LARGEST_BATCH = 2**28
-
 
 class Matrices(NamedTuple):
     """How a tensor of `shape`, taken as `[rows, columns]`, reads as a grid of matrices `[m, n]`.

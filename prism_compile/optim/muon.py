@@ -1,6 +1,7 @@
 """Muon with orthogonalisation by any rule of the library."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,10 +12,10 @@ from .._interface.options import RuleLike
 from .._iteration.precision import accumulation_dtype
 from . import _options as check
 from ._normuon import SECOND_MOMENT, EvenRows, row_dims
-from ._optimizer import MatrixOptimizer, Stepping
+from ._optimizer import MatrixOptimizer, Stepping, apply_update
 from ._options import SolveOptions, group_defaults, resolve_rule, solve_options
 from ._polar import BatchSolver, MatrixCut, matrix_cut, orthogonalise
-from ._processes import Layout, aligned_gradient, local, shard_of, working_part
+from ._processes import Layout, aligned_gradient, local, working_part
 from ._round import Request
 
 
@@ -158,7 +159,7 @@ class Muon(MatrixOptimizer):
             if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
                 resolve_rule(loaded)
             # torch's has fewer options.
-            for name in self.defaults:
+            for name in self.defaults.keys() & own.keys():
                 loaded.setdefault(name, own[name])
         super().__setstate__(state)
 
@@ -204,7 +205,7 @@ class Muon(MatrixOptimizer):
         self, group: dict[str, Any], param: Tensor, even: EvenRows, options: SolveOptions
     ) -> Request:
         """Advance a parameter's momentum; what is to be orthogonalised, and how the update is applied."""
-        share, beta = self._shares[param], group["beta2"]
+        share = self._shares[param]
         end, start = self._direction(group, param, share.layout)
         cut: MatrixCut = share.cut
 
@@ -214,16 +215,12 @@ class Muon(MatrixOptimizer):
         # Matrices of several shapes have their factors before they are one update.
         of_all = 1.0 if cut.matrix is None else factor(*cut.matrix)
 
-        def take(update: Tensor) -> None:
-            _apply(group, param, shard_of(update, param, share.layout), of_all)
-
-        def take_even(update: Tensor) -> None:
-            even(update, share, param, self.state[param], group, take)
-
-        if beta is not None:
+        apply: Callable[[Tensor], None] = partial(apply_update, group, param, share.layout, of_all)
+        if group["beta2"] is not None:
             even.expect(share, end.device)
+            apply = partial(even, share, param, self.state[param], group, apply)
         details = options, factor if cut.matrix is None else None
-        return Request(share, take if beta is None else take_even, details, end, start, group["momentum"])
+        return Request(share, apply, details, end, start, group["momentum"])
 
     def _direction(
         self, group: dict[str, Any], param: Tensor, layout: Layout
@@ -242,24 +239,6 @@ class Muon(MatrixOptimizer):
         if layout.gathered:
             return working_part(grad.lerp(mean, momentum) if group["nesterov"] else mean, layout), None
         return local(mean), local(grad) if group["nesterov"] else None
-
-
-def _apply(group: dict[str, Any], param: Tensor, update: Tensor, factor: float) -> None:
-    """Take the step of this process's part of a parameter."""
-    lr, target = group["lr"], local(param)
-    # Reading a rate from the host waits for nothing; one on a device is not read.
-    if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
-        lr = lr.item()
-    decay = lr * group["weight_decay"]
-    if group["cautious"]:
-        target.sub_(torch.where(update.sign() == target.sign(), target, 0) * decay)
-    else:
-        target.mul_(1 - decay)
-    if isinstance(lr, Tensor) or torch.compiler.is_compiling():
-        # An alpha is a number, of whose value a caller's graph would make a guard.
-        target.sub_((update * (lr * factor)).to(target.dtype))
-    else:
-        target.add_(update, alpha=-lr * factor)
 
 
 def _rate_factor(adjust_lr_fn: str | None, m: int, n: int) -> float:

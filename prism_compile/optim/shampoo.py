@@ -1,7 +1,7 @@
 """Shampoo, its inverse roots by PRISM."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,7 +12,7 @@ from torch.optim.optimizer import ParamsT
 from .._iteration.precision import accumulation_dtype
 from .._iteration.scaling import nonzero
 from . import _options as check
-from ._optimizer import MatrixOptimizer, Stepping
+from ._optimizer import MatrixOptimizer, Stepping, apply_update
 from ._plan import Block, Box, ParameterPlan, chunk_spans, even_spans, shape_of
 from ._polar import compiled_apart
 from ._preconditioner import (
@@ -24,7 +24,7 @@ from ._preconditioner import (
     refresh_roots,
     restored,
 )
-from ._processes import Layout, aligned_gradient, local, shard_of, sum_over, working_part
+from ._processes import Layout, aligned_gradient, sum_over, working_part
 from ._round import Request, Round, rounds_of
 
 # Products of a root, about, against those of a step's means and direction.
@@ -199,12 +199,15 @@ class Shampoo(MatrixOptimizer):
                 if weight.ndim < 2:
                     vectors.append((weight, BlockStep(step, None, aligned_gradient(weight))))
                 else:
-                    requests.append(self._request(step, weight))
+                    share = self._shares[weight]
+                    apply = partial(apply_update, group, weight, share.layout, 1.0)
+                    gradient = working_part(aligned_gradient(weight), share.layout)
+                    requests.append(Request(share, apply, step, gradient))
         rounds = rounds_of((r, r.end.dtype, accumulation_dtype(r.end.dtype)) for r in requests)
         blocks = [_collected(own) for own in rounds]
         self._refresh_roots(due)
         for weight, block in vectors:
-            _apply(block.weight.group, weight, block.plain())
+            apply_update(block.weight.group, weight, Layout(), 1.0, block.plain())
         for i in range(len(rounds)):
             for numbers in rounds[i].portions():
                 rounds[i].distribute(numbers, _updates(rounds[i], numbers, blocks[i]))
@@ -216,15 +219,6 @@ class Shampoo(MatrixOptimizer):
         is_new = not all(self.state[weight] for weight in active)
         since_start = group["count"] - group["start_step"]
         return since_start >= 0 and (is_new or since_start % group["precondition_frequency"] == 0)
-
-    def _request(self, step: WeightStep, weight: Tensor) -> Request:
-        """The gradient of a weight, and how its update is applied."""
-        share = self._shares[weight]
-
-        def apply(update: Tensor) -> None:
-            _apply(step.group, weight, shard_of(update, weight, share.layout))
-
-        return Request(share, apply, step, working_part(aligned_gradient(weight), share.layout))
 
     def _refresh_roots(self, groups: list[Group]) -> None:
         states = [(group, self.state[w]) for group in groups for w in group["params"] if w in self.state]
@@ -280,10 +274,3 @@ def _updates(own: Round, numbers: list[int], steps: dict[Block, BlockStep]) -> d
             factor = total[1] / nonzero(total[0])
             updates.update((block, updates[block] * factor) for block in here)
     return updates
-
-
-def _apply(group: Group, weight: Tensor, update: Tensor) -> None:
-    """Take the step of this process's part of a weight."""
-    lr, target = group["lr"], local(weight)
-    target.mul_(1 - lr * group["weight_decay"])
-    target.sub_((lr * update).to(target.dtype))
