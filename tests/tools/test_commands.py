@@ -40,12 +40,12 @@ def test_studies_import_public_names_alone():
 
 def test_the_map_names_every_command():
     text = (TOOLS / "README.md").read_text()
-    assert [name for name in (*COMMANDS, "test") if f"| `tools/{name}" not in text] == []
+    assert [name for name in (*COMMANDS, "test", "clients") if f"| `tools/{name}" not in text] == []
 
 
 def test_no_command_is_without_a_study():
     commands = {path.name for path in TOOLS.iterdir() if path.is_file() and not path.suffix}
-    assert commands == {*COMMANDS, "test"}
+    assert commands == {*COMMANDS, "test", "clients"}
 
 
 def test_a_command_finds_the_studies(tmp_path):
