@@ -55,26 +55,24 @@ def optional(check: Check) -> Check:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def amount(name: str, value: object, allowed: str = "≥ 0") -> float:
-    """A finite number, of which 0 may be one."""
+def amount(name: str, value: object, above_zero: bool = False) -> float:
+    """A finite number ≥ 0, or > 0."""
+    allowed = "> 0" if above_zero else "≥ 0"
     number = check_number(name, value, allowed)
-    if not 0 <= number < inf or (number == 0 and allowed == "> 0"):
+    if not 0 <= number < inf or (above_zero and number == 0):
         raise ValueError(f"{name} must be finite and {allowed}, got {number}")
     return number
 
 
-def above_zero(name: str, value: object) -> float:
-    return amount(name, value, "> 0")
-
-
-def decay(allowed: str = "in [0, 1)") -> Check:
-    def check(name: str, value: object) -> float:
-        number = amount(name, value)
-        if number > 1 or (number == 1 and "1]" not in allowed):
-            raise ValueError(f"{name} must be {allowed}, got {number}")
-        return number
-
-    return check
+def decay(name: str, value: object, up_to_one: bool = False, or_none: bool = False) -> float | None:
+    """A number in [0, 1), or [0, 1]."""
+    if value is None and or_none:
+        return None
+    number = amount(name, value)
+    if number > 1 or (number == 1 and not up_to_one):
+        allowed = f"{'None or ' if or_none else ''}in [0, 1{']' if up_to_one else ')'}"
+        raise ValueError(f"{name} must be {allowed}, got {number}")
+    return number
 
 
 def rate(name: str, value: object) -> float | Tensor:
@@ -92,10 +90,10 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
-def betas(name: str, value: object) -> tuple[float, float]:
+def betas(name: str, value: object) -> tuple[float | None, ...]:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{name} must be a pair of numbers, got {value!r} of type {type(value).__name__}")
-    return decay()(f"{name}[0]", value[0]), decay("in [0, 1]")(f"{name}[1]", value[1])
+    return tuple(decay(f"{name}[{i}]", beta, up_to_one=i == 1) for i, beta in enumerate(value))
 
 
 def _heads(name: str, value: Any) -> int | tuple[int, ...]:

@@ -129,6 +129,7 @@ class MatrixCut(NamedTuple):
 
 def matrix_cut(
     shape: Sequence[int],
+    *,
     flatten: bool,
     heads: int | tuple[int, ...] = 1,
     heads_by: str = "rows",

@@ -73,11 +73,9 @@ class Muon(MatrixOptimizer):
     closure's variable (of a global Dynamo makes constants) and no other process takes part: one graph for the
     first step and one for the others, at any rate.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed; also for parameters that
-            are complex, of one dimension, or flattened by FullyShardedDataParallel.
-        RuntimeError: in `step`, for sparse gradients. A NaN or infinite gradient makes
-            its own parameter NaN and no other, as in torch.
+    Raises TypeError or ValueError, naming the argument, what it was and what is allowed, also for parameters
+    that are complex, of one dimension, or flattened by FullyShardedDataParallel; `step` raises RuntimeError
+    for sparse gradients. A NaN or infinite gradient makes its own parameter NaN and no other, as in torch.
 
     Cost: that of `polar` for each matrix; memory for one copy of the largest batch, and its solve. With W
     processes a W-th of the solves each, and memory for this process's directions and results.
@@ -143,7 +141,7 @@ class Muon(MatrixOptimizer):
         **{"lr": check.rate, "nesterov": check.flag, "cautious": check.flag},
         **dict.fromkeys(("momentum", "weight_decay", "eps"), check.amount),
         **{"momentum_dtype": check.matrix_dtype, "ns_steps": check.integer(1)},
-        "beta2": check.optional(check.decay("None or in [0, 1)")),
+        "beta2": partial(check.decay, or_none=True),
         "adjust_lr_fn": check.optional(check.choice("original", "match_rms_adamw")),
         **check.SOLVE,
     }
@@ -177,7 +175,7 @@ class Muon(MatrixOptimizer):
         check.check_solve(solve_options(group, "ns_steps"))
 
     def _cut(self, group: dict[str, Any], param: Tensor) -> MatrixCut:
-        return matrix_cut(param.shape, group["flatten"], group["heads"], group["heads_by"])
+        return matrix_cut(param.shape, **{name: group[name] for name in ("flatten", "heads", "heads_by")})
 
     def _layout(self, group: dict[str, Any], param: Tensor) -> Layout:
         layout = super()._layout(group, param)

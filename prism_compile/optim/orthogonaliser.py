@@ -16,9 +16,8 @@ from ._round import Request, Shares
 class Orthogonaliser:
     """Polar factors of many tensors at once: in batches, compiled, shared out over processes.
 
-    It is what `Muon` does with its directions, for other optimizers. Tensors of equal (or of
-    transposed) shape and dtype are one batch of one call of `polar`, compiled once for each such batch and
-    kept by this object.
+    It is what `Muon` does with its directions, for other optimizers: in the same batches, whose graphs this
+    object keeps, and shared out in the same way.
 
     Args:
         steps, rule, degree, sketch_size, seed: see `polar`.
@@ -60,7 +59,7 @@ class Orthogonaliser:
         check.check_options(options, {"steps": check.integer(1), "rule": check.rule, **check.SOLVE})
         self._options = check.solve_options(options, "steps")
         check.check_solve(self._options)
-        self._how = options["flatten"], options["heads"], options["heads_by"]
+        self._how = {name: options[name] for name in ("flatten", "heads", "heads_by")}
         self._polar = BatchSolver(check.check_compile(compile))
         self._shares = Shares(keeps=False)
         self._process_group = check_process_group(process_group)
@@ -75,7 +74,7 @@ class Orthogonaliser:
         for update in updates:
             check.check_tensor(update, "updates")
         layouts = [layout_of(update, self._process_group, "updates") for update in updates]
-        cuts = [matrix_cut(update.shape, *self._how, "updates") for update in updates]
+        cuts = [matrix_cut(update.shape, name="updates", **self._how) for update in updates]
         layouts = [own if cut.suits(own) else own.whole() for own, cut in zip(layouts, cuts)]
         filled = [i for i, update in enumerate(updates) if update.numel()]
         self._shares.share_out([(i, layouts[i], cuts[i]) for i in filled])

@@ -105,10 +105,7 @@ class Shampoo(MatrixOptimizer):
     A compiled train step of the caller's takes `step` into its graph as it does `Muon`'s: three graphs, for
     the first step and for those with and without new roots.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed; also for parameters that
-            are complex or flattened by FullyShardedDataParallel, and for a state that lacks blocks.
-        RuntimeError: from `step`, for a sparse gradient.
+    Raises as `Muon` does, and ValueError for a state that lacks blocks.
 
     `step` reads nothing back from the device and does not branch on data. Parameters without a gradient are
     skipped, their step counts included. Zero gradients give a zero step. A NaN or infinity in a gradient
@@ -165,7 +162,7 @@ class Shampoo(MatrixOptimizer):
     _saved_options = ("betas", "precondition_frequency", "count")
     _checks: ClassVar = {
         **{"lr": check.rate, "betas": check.betas, "weight_decay": check.amount},
-        **dict.fromkeys(("eps", "grafting_eps"), check.above_zero),
+        **dict.fromkeys(("eps", "grafting_eps"), partial(check.amount, above_zero=True)),
         **dict.fromkeys(("max_preconditioner_dim", "precondition_frequency", "p"), check.integer(1)),
         **{"start_step": check.integer(0), "steps": check.optional(check.integer(1))},
         **{"grafting": check.choice("none", "sgd", "adam"), "solver": check.choice(*SOLVERS)},

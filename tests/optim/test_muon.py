@@ -100,17 +100,6 @@ class TestParity:
         ours = Muon(parameters(), *arguments).param_groups[0]
         assert all(ours[name] == theirs[name] for name in theirs if name != "params")
 
-    def test_momentum_buffers_are_torchs(self):
-        params, others = parameters(), parameters()
-        optimizer, other = Muon(params, compile=False), torch.optim.Muon(others)
-        train(params, optimizer)
-        train(others, other)
-        for param, twin in zip(params, others):
-            assert optimizer.state[param].keys() == other.state[twin].keys()
-            assert torch.equal(
-                optimizer.state[param]["momentum_buffer"], other.state[twin]["momentum_buffer"]
-            )
-
 
 def test_vectors_are_refused_and_leave_the_optimizer_as_it_was():
     optimizer = Muon(parameters())

@@ -95,16 +95,6 @@ class TestState:
         assert optimizer.param_groups[0]["lr"] == other.param_groups[0]["lr"] != 0.05
         assert relative_difference(params, others) < 6 * 2**-8
 
-    def test_param_groups_have_options_of_their_own(self):
-        params, others = parameters(), parameters()
-        groups = [{"params": params[:2], "lr": 0.1}, {"params": params[2:], "ns_steps": 3}]
-        optimizer = jordan(groups[:1])
-        optimizer.add_param_group(groups[1])
-        other = torch.optim.Muon([{"params": others[:2], "lr": 0.1}, {"params": others[2:], "ns_steps": 3}])
-        train(params, optimizer)
-        train(others, other)
-        assert relative_difference(params, others) < 3 * 2**-8
-
     def test_hooks_and_names(self):
         calls = []
         names = [f"w{i}" for i in range(len(SHAPES))]
