@@ -14,8 +14,8 @@ from torch import Tensor
 from .. import inv_root
 from .._iteration.linear_algebra import diagonal, identity_like
 from .._iteration.precision import accumulation_dtype
-from ._plan import largest_first
-from ._processes import all_gather, is_distributed, local
+from ._plan import largest_first, whole_box
+from ._processes import bring_together, is_distributed, local
 
 Group = dict[str, Any]
 
@@ -192,35 +192,28 @@ def refresh_roots(
     Weights without a gradient now are among them, so that a batch's shape does not change. replicas: a group
     of processes that have the same states; each solves a share, balanced by n³.
     """
+    world, here = (1, 0) if replicas is None else (replicas.size(), replicas.rank())
     roots = [root for group, state in states for root in _roots_of(group, state)]
-    if replicas is None:
-        _solve(solve, roots)
-        return
-    ranks = largest_first([len(root.factor) ** 3 for root in roots], [0] * replicas.size())
-    _solve(solve, [root for root, rank in zip(roots, ranks) if rank == replicas.rank()])
-    together: dict[tuple[torch.dtype, torch.device], list[list[Tensor]]] = {}
-    for (_, root, *_), rank in zip(roots, ranks):
-        key = root.dtype, root.device
-        together.setdefault(key, [[] for _ in range(replicas.size())])[rank].append(root)
-    for rows in together.values():
-        own = [root.flatten() for root in rows[replicas.rank()]]
-        totals = [sum(root.numel() for root in row) for row in rows]
-        all_roots = [root for row in rows for root in row]
-        gathered = all_gather(torch.cat(own) if own else all_roots[0].new_empty(0), totals, replicas)
-        for root, found in zip(all_roots, gathered.split([root.numel() for root in all_roots])):
-            root.copy_(found.view_as(root))
-
-
-def _solve(solve: Callable[..., Tensor], roots: list[_Root]) -> None:
-    """Write some roots."""
+    costs = [len(root.factor) ** 3 for root in roots]
+    ranks = largest_first(costs, [0] * world) if world > 1 else [here] * len(roots)
     batches: dict[tuple[Any, ...], list[_Root]] = {}
-    for root in roots:
-        batches.setdefault(root.batch, []).append(root)
-    for (_, dtype, _, beta, options), own in batches.items():
-        factors, targets, taken, _ = zip(*own)
+    solved: dict[tuple[torch.dtype, torch.device], list[list[Tensor]]] = {}
+    for own, rank in zip(roots, ranks):
+        if rank == here:
+            batches.setdefault(own.batch, []).append(own)
+        key = own.root.dtype, own.root.device
+        solved.setdefault(key, [[] for _ in range(world)])[rank].append(own.root)
+    for (_, dtype, _, beta, options), batch in batches.items():
+        factors, targets, taken, _ = zip(*batch)
         corrections = _correction(torch.stack(taken), beta, dtype)[:, None, None]
         found = solve(torch.stack(factors), corrections, options)
         torch._foreach_copy_(list(targets), list(found.unbind()))
+    for rows in solved.values() if world > 1 else ():
+        boxes = [[whole_box(root.shape) for root in row] for row in rows]
+        spread = bring_together(rows[here], boxes, next(root for row in rows for root in row), replicas)
+        for row, pieces in zip(rows, spread):
+            for root, piece in zip(row, pieces):
+                root.copy_(piece)
 
 
 def restored(saved: dict[str, Any], weight: Tensor, owned: list[int]) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def bring_together(
     own: list[Tensor], boxes: list[list[Box]], like: Tensor, group: Group
 ) -> list[list[Tensor]]:
     """Bring together what each process has, `boxes[r]` at process r, of which `own` is this one's."""
-    return _in_boxes(all_gather(_joined(own, like), list(map(_size, boxes)), group), boxes)
+    return _in_boxes(_all_gather(_joined(own, like), list(map(_size, boxes)), group), boxes)
 
 
 def _size(boxes: Sequence[Box]) -> int:
@@ -204,7 +204,7 @@ def _all_to_all(sent: Tensor, counts: list[int], receives: list[int], group: Gro
     return received
 
 
-def all_gather(own: Tensor, totals: list[int], group: Group) -> Tensor:
+def _all_gather(own: Tensor, totals: list[int], group: Group) -> Tensor:
     """The flat tensors of all processes of a group, one after another; they have `totals` entries.
 
     One all-gather of the largest share's size brings them, as not every backend gathers unequal ones. Shares

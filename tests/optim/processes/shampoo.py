@@ -31,7 +31,8 @@ def build(groups, **options) -> Shampoo:
 
 
 def build_compiled(groups, **options) -> Shampoo:
-    return build(groups, compile={"backend": "aot_eager"}, **options)
+    # Few steps, which are traced quickly.
+    return build(groups, compile={"backend": "aot_eager"}, steps=2, **options)
 
 
 def blocks_kept(optimizer: Shampoo) -> int:
