@@ -22,8 +22,8 @@ class EvenRows:
     """
 
     def __init__(self) -> None:
-        # By plan and device, of each shared update the squared norms of the part that is here, before and
-        # when it is even, and what their ratio is given to: None where no part is here.
+        # Shared updates by plan and device, then by number: the squared norms of the part that is here,
+        # before and when it is even, and the function that takes their ratio, None where no part is here.
         self._shared: dict[
             tuple[Plan, torch.device], dict[int, tuple[Tensor, Callable[[Tensor], None] | None]]
         ] = {}
@@ -52,7 +52,7 @@ class EvenRows:
             shape = torch.Size(1 if i in dims else n for i, n in enumerate(param.shape))
             state[SECOND_MOMENT] = moment if share.layout.gathered else placed_like(moment, param, shape)
         moment = local(state[SECOND_MOMENT]).lerp_(square, 1 - group["beta2"])
-        # A row of zeros stays one.
+        # A row of zeros stays a row of zeros.
         even = kept / nonzero(moment.sqrt())
         squares = torch.stack([each.square().sum() for each in (kept, even)])
         if share.plan.shards == 1:
@@ -64,7 +64,7 @@ class EvenRows:
     def finish(self) -> None:
         """Apply what waits for the norms of others."""
         for (plan, _), updates in self._shared.items():
-            # In one dtype, for processes without a part do not know that of the others.
+            # All norms are float64, for a process without a part does not know the dtype of the others.
             squares = torch.stack([squares.double() for squares, _ in updates.values()])
             for total, (_, apply) in zip(sum_over(squares, plan.groups[1]), updates.values()):
                 if apply is not None:
@@ -77,5 +77,5 @@ def row_dims(param: Tensor, flatten: bool) -> tuple[int, ...]:
 
 
 def _ratio(squares: Tensor) -> Tensor:
-    """That of the norm of an update to its norm when it is even, from the squares of both."""
+    """The ratio of an update's norm to its norm when it is even, from the squares of both."""
     return (squares[0] / nonzero(squares[1])).sqrt()

@@ -41,10 +41,10 @@ class MatrixOptimizer(Optimizer):
         self._compile_options = check_compile(compile)
         self._compile = compile
         self._layouts: dict[Tensor, Layout] = {}
-        # Whether other processes take part; of the layouts themselves a trace would make guards.
+        # Whether other processes take part; a trace would make guards of the layouts themselves.
         self._is_shared = False
         self._begin_shares()
-        # Of each group, what the last step has seen in it: kept alive, for the ids to stay its own.
+        # What the last step has seen in each group: kept alive, so that no other object gets its id.
         self._seen: list[list[Any]] = []
         self._seen_ids: list[list[int]] = []
 
@@ -157,10 +157,10 @@ class MatrixOptimizer(Optimizer):
     def _take_up_edits(self) -> None:
         """Check what was edited since the last step: options by schedulers, parameters by wrappers."""
         seen = [self._seen_of(group) for group in self.param_groups]
-        # By identity, for a tensor's comparison would wait for the device.
+        # Objects are compared by identity, for a comparison of tensors would wait for the device.
         ids = [[*map(id, own)] for own in seen]
         for i, group in enumerate(self.param_groups):
-            # Schedulers set it in every step.
+            # Schedulers set the rate in every step.
             group["lr"] = rate("lr", group["lr"])
             if ids[i : i + 1] != self._seen_ids[i : i + 1]:
                 self._take_up(group)
@@ -182,7 +182,7 @@ class MatrixOptimizer(Optimizer):
             self._step_groups()
         return loss
 
-    # Which gradients are there decides on the collectives.
+    # A trace would be of the collectives for the gradients of one step; others may lack some.
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's
     def _step_apart(self) -> None:
         self._step_groups()
@@ -226,7 +226,7 @@ def apply_update(group: dict[str, Any], param: Tensor, layout: Layout, factor: f
     else:
         target.mul_(1 - decay)
     if isinstance(lr, Tensor) or torch.compiler.is_compiling():
-        # An alpha is a number, of whose value a caller's graph would make a guard.
+        # An alpha is a number, and a caller's graph would make a guard of its value.
         target.sub_((update * (lr * factor)).to(target.dtype))
     else:
         target.add_(update, alpha=-lr * factor)
@@ -243,7 +243,7 @@ def evaluated(closure: Callable[[], Any] | None) -> Any:
 def load_as_torch(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
     """Load a state as torch does; returns what the hooks of the optimizer have made of it."""
     final: dict[str, Any] = {}
-    # As the last hook, this sees what the others have made.
+    # The last hook sees what the others have made.
     handle = optimizer.register_load_state_dict_pre_hook(lambda _, state: final.update(state))
     try:
         Optimizer.load_state_dict(optimizer, state_dict)

@@ -16,8 +16,8 @@ from .._interface.numbers import check_integer, check_number
 from .._interface.options import RuleLike, check_name, check_table
 from .._iteration.scaling import magnitude, nonzero
 
-# Refuses a value for the option of a name, or returns it as Python's: checkpoints hold Python's numbers,
-# however they were given.
+# A check takes the name of an option and a value; it refuses the value or returns it as Python's, for
+# checkpoints hold Python's numbers, however they were given.
 Check = Callable[[str, Any], Any]
 
 # torch.optim.Muon's own, by K. Jordan; `rule="jordan"`.
@@ -127,7 +127,7 @@ class SolveOptions(NamedTuple):
 
 
 def solve_options(group: dict[str, Any], steps: str) -> SolveOptions:
-    """Those among checked options; steps: the name of theirs."""
+    """The solve's among checked options; steps: what the option is called."""
     return SolveOptions(group[steps], *(group[name] for name in SolveOptions._fields[1:]))
 
 
@@ -164,7 +164,7 @@ def resolve_rule(group: dict[str, Any]) -> None:
         row = tuple(_sequence("ns_coefficients", given, "None or (a, b, c)"))
         (given,) = check_table([row], "ns_coefficients")
     if own is None and given is None:
-        # By `tools/train` the cheapest that ends at no higher loss; the tables are quintics.
+        # These are the cheapest in `tools/train` that end at no higher loss; the tables are quintics.
         own = "polar_express" if group["degree"] == 2 else "prism"
     elif own is None:
         own = "jordan" if given == _JORDAN else (given,)
@@ -186,7 +186,7 @@ def check_names(group: dict[str, Any], options: Collection[str]) -> None:
     Other names pass, for trainers and schedulers keep notes in groups.
     """
     for name in group.keys() - options - {"params", "param_names"}:
-        # At 0.8 "max_momentum", a scheduler's note, would be taken for "momentum"; at 0.9 "head" passes.
+        # A cutoff of 0.8 would take "max_momentum", a scheduler's note, for "momentum"; 0.9 lets "head" pass.
         close = get_close_matches(name, options, 1, 0.87)
         if close:
             raise ValueError(f"{name} is no option of a param group; its name may be {close[0]!r}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-# The sets of parameters, by which gradients are there, whose routes are kept beside those of single ones.
+# So many sets of parameters (which have gradients differs) have their routes kept, and each single one.
 _KEPT_ROUTES = 8
 
 Span = tuple[int, int]
@@ -27,7 +27,7 @@ def even_spans(length: int, count: int) -> list[Span]:
     return list(pairwise(edges))
 
 
-# Many parameters have the same, and thousands of shards take long to list for each.
+# Many parameters have the same spans, and those of thousands of shards take long to list.
 @lru_cache(1024)
 def chunk_spans(length: int, count: int, scale: int = 1) -> tuple[Span, ...]:
     """The shards of a length that DTensor and `torch.chunk` make: the last ones smaller, or empty.
@@ -156,7 +156,7 @@ class Plan:
             for j, shards in enumerate(row):
                 (tied.setdefault(shards[0], []) if len(shards) == 1 else free).append((i, j))
         owners: dict[tuple[int, int], Rank] = {}
-        # The tied ones first, for they leave less choice.
+        # The tied blocks come first, for they leave less choice.
         for shard, keys in tied.items():
             loads = self.loads[shard :: self.shards]
             replicas = largest_first([parameters[i].costs[j] for i, j in keys], loads)

@@ -75,7 +75,7 @@ class MatrixCut(NamedTuple):
 
     @property
     def matrix(self) -> tuple[int, int] | None:
-        """The shape of the matrices, None where they are of several."""
+        """The shape of the matrices; None where they have several."""
         if len(set(self.sizes)) > 1:
             return None
         return (self.rows, self.sizes[0]) if self.by_columns else (self.sizes[0], self.columns)
@@ -85,7 +85,7 @@ class MatrixCut(NamedTuple):
         return self.matrix is not None or len(self.shape) == 2 or not layout.dim
 
     def matrices(self, box: Box) -> Matrices:
-        """Those of a block."""
+        """The matrices of a block."""
         shape = shape_of(box)
         columns = shape[1] if len(shape) == 2 else self.columns
         rows = prod(shape) // columns
@@ -94,8 +94,8 @@ class MatrixCut(NamedTuple):
     def plan(self, dim: int, ranks: tuple[int, int]) -> ParameterPlan:
         """Blocks for (replicas, shards) ranks, where shards cut the parameter along `dim`.
 
-        Matrices that lie one after another are had singly, or in as many ranges as there are ranks; those cut
-        along another dimension in ranges of the first one, or at once.
+        Matrices that lie one after another are blocks by themselves, or in as many ranges as there are ranks;
+        those cut along another dimension are ranges of the first one, or one block.
         """
         shape = self.shape
         form: tuple[int, ...] = self.batch * self.rows, self.columns
@@ -188,7 +188,7 @@ class Batch(NamedTuple):
     device: torch.device
 
 
-# So many matrices of a batch, and what writes them to a slot [size, *tall].
+# A number of matrices of a batch, and the function that writes them to a slot [size, *tall].
 Source = tuple[int, Callable[[Tensor], object]]
 
 
@@ -212,7 +212,7 @@ class BatchSolver:
             for (_, write), slot in zip(portion, stack.split([*sizes, capacity - sum(sizes)])):
                 write(slot)
             factors = run(stack, batch.options)[: sum(sizes)].split(sizes)
-            # By number, for of a tuple's iterator in a generator Dynamo of torch 2.15 knows no end.
+            # A loop over the tuple itself has no end for Dynamo of torch 2.15, in a generator.
             for i in range(len(sizes)):
                 yield factors[i]
 

@@ -29,7 +29,7 @@ def _correction(step: Tensor, beta: float, dtype: torch.dtype) -> Tensor:
     step = step.to(dtype)
     if not 0 < beta < 1:
         return torch.ones_like(step)
-    # Of a logarithm's value a caller's graph would make a guard. In float32 1 - 0.999 has lost five digits.
+    # A caller's graph would make a guard of the logarithm's value. In float32 1 - 0.999 has lost five digits.
     is_traced = torch.compiler.is_compiling()
     logarithm = torch.log1p(step.new_full((), beta - 1)) if is_traced else log(beta)
     return -torch.expm1(step * logarithm)
@@ -39,7 +39,7 @@ def _take_in(average: Tensor, new: Tensor, beta: float) -> None:
     """Make an exponential mean of what was taken in, or for beta = 1 the plain sum."""
     weight = 1 - beta if beta < 1 else 1
     if torch.compiler.is_compiling():
-        # Of alpha's value a caller's graph would make a guard.
+        # A caller's graph would make a guard of alpha's value.
         average.mul_(beta).add_(new * weight)
     else:
         average.mul_(beta).add_(new, alpha=weight)
@@ -53,7 +53,7 @@ class WeightStep:
         if "step" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
         state["step"] += 1
-        # Of the mean and the square.
+        # Those of the mean and of the square.
         self.corrections = [_correction(state["step"], beta, self.kept) for beta in group["betas"]]
         self.is_preconditioned: bool = group["count"] >= group["start_step"]
         self.is_grafted = self.is_preconditioned and group["grafting"] != "none"
@@ -89,7 +89,7 @@ class BlockStep:
         return self._key(name) in self.weight.state
 
     def _prepare(self, like: Tensor) -> None:
-        """Make the state that is not there yet."""
+        """Make the state that a first step lacks."""
         group, state, kept = self.weight.group, self.weight.state, self.weight.kept
         if not self.has("mean") and group["betas"][0] > 0:
             state[self._key("mean")] = torch.zeros_like(like, dtype=kept)
@@ -143,12 +143,12 @@ def inverse_roots(A: Tensor, correction: Tensor, options: RootOptions) -> Tensor
     empty = _trace(A) < torch.finfo(A.dtype).tiny
     A = torch.where(empty, identity_like(A), A)
     if solver == "eigh":
-        # What rounding made negative counts as zero.
+        # Eigenvalues that rounding made negative count as zero.
         values, Q = torch.linalg.eigh(A)
         damped = values.clamp(min=0) + eps / A.shape[-1] * _trace(A)[:, 0]
         root = (Q * damped.pow(-1 / p).unsqueeze(-2)) @ Q.mT
     else:
-        # The condition is that of the damping below an even spectrum. A factor of rank one has 1 + n/eps, but
+        # The condition is that of an even spectrum above its damping. A factor of rank one has 1 + n/eps, but
         # no training was found to be the better for steps that reach it; past the reciprocal of the machine
         # epsilon rounding undoes them.
         condition = min(1 / eps, 1 / torch.finfo(A.dtype).eps)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ._plan import Box, Plan, shape_of
 
 if TYPE_CHECKING:
-    # Its import takes as long as torch's own.
+    # This import takes as long as torch's own.
     from torch.distributed.tensor import DTensor
 
 Group = Optional["dist.ProcessGroup"]
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
     gathered: bool = False
 
     def whole(self) -> "Layout":
-        """That of a parameter whose gradient every process gathers."""
+        """The layout of a parameter whose gradient every process gathers."""
         return Layout(self.replicas, gathered=True)
 
     def empty_plan(self, shares_replicas: bool) -> Plan:
@@ -69,7 +69,7 @@ def check_process_group(group: Any) -> Group:
 
 
 def is_distributed(tensor: Tensor) -> bool:
-    """Whether it is a DTensor, without the import of torch.distributed that the type would take."""
+    """Whether it is a DTensor, without the import that the type would take."""
     return hasattr(tensor, "device_mesh")
 
 

@@ -81,7 +81,7 @@ class Weight:
 
     @cached_property
     def is_embedding(self) -> bool:
-        # By name, so that other libraries' embeddings and norms are known too.
+        # The name of the class tells, so that other libraries' embeddings and norms are known too.
         return _is(self.base, "Embedding")
 
     @cached_property
@@ -178,7 +178,7 @@ class Roles:
         if not self._layers:
             return {}
         first, last = self._layers[0], self._layers[-1]
-        # Other inputs are no takers: what a model gives it may take, too.
+        # Other inputs take nothing that a layer gives, though a model may take what it gives itself.
         inner = [
             each for each in self._layers[1:-1] if each.layer not in pictures and not self._by_segments(each)
         ]
@@ -249,7 +249,7 @@ def _layers(weights: list[Weight]) -> list[Weight]:
     """One weight of each layer, in the model's order."""
     others = ("is_embedding", "is_norm", "is_table", "is_adapter")
     of_layers = [w for w in weights if len(w.shape) > 1 and not any(getattr(w, name) for name in others)]
-    # Of magnitudes and directions the latter, which come last.
+    # Of a magnitude and a direction the direction counts, which comes last.
     return list({each.layer: each for each in of_layers}.values())
 
 
@@ -272,7 +272,7 @@ def _experts(weights: list[Weight]) -> dict[str, int]:
 
 
 def _inner_convolutions(layers: list[Weight]) -> set[str]:
-    """Convolutions of what a layer before gives."""
+    """Convolutions whose inputs a layer before gives."""
     given, found = set[int](), set[str]()
     for each in layers:
         if each.groups and each.ins & given:

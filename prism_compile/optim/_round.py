@@ -9,8 +9,8 @@ from torch import Tensor
 from ._plan import Block, Box, Plan, part, shape_of
 from ._processes import Layout, bring_together, exchange
 
-# How an optimizer cuts parameters of one shape: compared by value to find whether that has changed, and asked
-# by `plan(dim, ranks)` for the ParameterPlan of one that is cut along `dim`, for (replicas, shards) ranks.
+# A cut says how an optimizer cuts parameters of one shape into blocks. Cuts that are equal cut alike;
+# `plan(dim, ranks)` makes the ParameterPlan for shards along `dim` and (replicas, shards) ranks.
 Cut = Any
 
 

@@ -54,7 +54,7 @@ class MuonWithAdamW(Optimizer):
     ):
         common = {"lr": lr, "weight_decay": weight_decay}
         own = {"compile": compile, "process_group": process_group, "adjust_lr_fn": "match_rms_adamw"}
-        # By whether they use Muon: how each is made when its first group comes, and what was made.
+        # The options that each part is made with when its first group comes, and the parts, by `use_muon`.
         self._options = {
             True: {**common, **own, **_checked("muon", muon)},
             False: {**common, **_checked("adamw", adamw)},
@@ -123,7 +123,7 @@ def _checked(name: str, options: Any) -> dict[str, Any]:
 
 
 def _groups(params: Any) -> Any:
-    """Param groups of a model or of its split; what is already groups as it is."""
+    """Param groups of a model or of its split; anything else is param groups already."""
     split = split_parameters(params) if isinstance(params, nn.Module) else params
     if not isinstance(split, ParameterSplit):
         return params

@@ -64,10 +64,8 @@ def squared_distance(weight, bias) -> torch.Tensor:
 )
 def test_steps_go_downhill(kind, options, schedule):
     weight, bias = nn.Parameter(gaussian(10, 3, dtype=torch.float32)), nn.Parameter(torch.ones(10, 1))
-    options = {
-        key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in options.items()
-    }
-    optimizer = made(kind, [weight, bias], **options)
+    # A scheduler writes to a rate that is a tensor.
+    optimizer = made(kind, [weight, bias], **copy.deepcopy(options))
     scheduler = schedule and schedule(optimizer)
     first = squared_distance(weight, bias).item()
     for _ in range(10):
@@ -117,9 +115,7 @@ def test_a_saved_state_is_equal_when_loaded_by_weights_only(kind, options):
         assert own.keys() == state.keys()
         assert all(torch.equal(own[name], state[name]) for name in own)
     for own, group in zip(optimizer.param_groups, other.param_groups, strict=True):
-        assert {key: v for key, v in own.items() if key != "params"} == {
-            key: v for key, v in group.items() if key != "params"
-        }
+        assert {**own, "params": None} == {**group, "params": None}
 
 
 @BOTH
