@@ -18,7 +18,7 @@ of torch 2.13 and 2.14.
 | `_len_torch_dispatch_stack`                   | as for `allow_non_fake_inputs`; ops are cached by names    |
 | `propagate_real_tensors`                      | draft export fixes sizes that offsets are a multiple of    |
 | `_are_functorch_transforms_active`            | dual gradients of an op fail with an error of torch's own  |
-| `cache_key_tag`                               | an upgrade runs the code of an older version               |
+| `get_current_node`, a node's `_rename`        | an upgrade runs the code of an older version               |
 | `_maybe_load_decompositions`                  | a backward pass warns of `torch.jit.script`                |
 | `known_after`, `renamed`                      | a dual backward pass stores what it should recompute       |
 """
@@ -243,14 +243,21 @@ def renamed(numbers: Sequence[Tensor]) -> list[Tensor]:
     return [number * 0.5 * 2 for number in numbers] if torch.compiler.is_compiling() else list(numbers)
 
 
-def key_compile_cache() -> None:
-    """Make the source part of the compile cache's key, once a graph is traced that calls an op.
+@cache
+def source_digest() -> str:
+    """A hash of this package's source."""
+    source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    return hashlib.sha256(source).hexdigest()[:16]
 
-    Such a graph holds only the op's name, so that Inductor's cache on disk would serve the code of an older
-    version. Graphs of the functions hold their bodies and need no key.
+
+def key_compile_cache() -> None:
+    """Make the source part of the compile cache's key, in a graph of Dynamo's that calls an op.
+
+    Such a graph holds only the op's name, so that the cache on disk would serve the code of an older version.
+    The key is of the graph's code, names of nodes included: that of the call takes the digest. Graphs of the
+    functions hold their bodies and need no key.
     """
-    tag = torch.compiler.config.cache_key_tag
-    if "prism_compile=" not in tag and is_dispatched():
-        source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-        digest = hashlib.sha256(source).hexdigest()[:16]
-        torch.compiler.config.cache_key_tag = f"{tag} prism_compile={digest}".strip()
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    node = None if dynamo is None else dynamo.get_current_node()
+    if node is not None and source_digest() not in node.name:
+        node._rename(f"{node.name}_{source_digest()}")
