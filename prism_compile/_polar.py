@@ -36,6 +36,7 @@ from ._iteration.linear_algebra import (
 from ._iteration.precision import at_least_float32, is_half
 from ._iteration.rule import Options, step_info
 from ._iteration.scaling import magnitude, nonzero, relative_asymmetry
+from ._torch import is_known
 
 
 class PolarState(NamedTuple):
@@ -62,7 +63,7 @@ def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> f
     last = steps - 1
     gram = options.form == "gram"
     if options.form == "auto" and options.steps < _EXACT_FROM:
-        gram = 2 * m > 3 * n
+        gram = is_known(2 * m > 3 * n)
     if not gram:
         return frozenset(range(steps))
     eps = torch.finfo(dtype).eps

@@ -180,6 +180,16 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return get
 
 
+def is_known(condition: bool | torch.SymBool) -> bool:
+    """Whether a condition on sizes holds; not where a graph leaves it open, for sizes known at run time."""
+    if not torch.compiler.is_compiling() and isinstance(condition, bool):
+        return condition
+    # Not above, for it takes half a second to import.
+    from torch.fx.experimental.symbolic_shapes import guard_or_false
+
+    return guard_or_false(condition)
+
+
 def small_tensor(numbers: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Numbers as a tensor, also in a graph that loses the constants of an op's body: there by `where`."""
     array = numpy.asarray(numbers)

@@ -1,0 +1,47 @@
+"""torch's transforms and contexts that a call may be under, and inputs of sizes known at run time only."""
+
+import pytest
+import torch
+from torch._dynamo.decorators import mark_unbacked
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from .functions import FUNCTIONS, OPS, sample, tensors
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def same(result, expected, atol: float = 1e-12) -> None:
+    for part, reference in zip(tensors(result), tensors(expected), strict=True):
+        torch.testing.assert_close(part, reference, rtol=0, atol=atol)
+
+
+# A function of each form, and an op of each kind of form.
+UNBACKED = [
+    *((name, FUNCTIONS[name], False) for name in ("polar", "signm", "sqrtm_pair", "inv_root", "inv")),
+    ("polar", OPS["polar"], True),
+    ("inv_root", OPS["inv_root"], False),
+]
+
+
+@pytest.mark.parametrize(("name", "call", "wide"), UNBACKED)
+def test_sizes_known_at_run_time_only(name, call, wide):
+    """The caller states the orientation, on which the graph depends; nothing else is asked of the sizes."""
+
+    def run(A):
+        m, n = A.shape[-2:]
+        torch._check(m < n if wide else m >= n if name.startswith("polar") else m == n)
+        return call(A, steps=2)
+
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(run, fullgraph=True, backend=counter)
+    for A in (sample(name, 2), sample(name, 3, n=9)):
+        A = A.mT.contiguous() if wide else A
+        for dim in range(3):
+            mark_unbacked(A, dim)
+        same(compiled(A), call(A.clone(), steps=2))
+    assert counter.frame_count == 1
