@@ -30,13 +30,13 @@ from ._iteration.linear_algebra import (
     identity_minus,
     inverse,
     inverse_root_of,
+    is_known,
     plus_product,
     quotient,
 )
 from ._iteration.precision import at_least_float32, is_half
 from ._iteration.rule import Options, step_info
 from ._iteration.scaling import magnitude, nonzero, relative_asymmetry
-from ._torch import is_known
 
 
 class PolarState(NamedTuple):

@@ -55,6 +55,14 @@ def test_matrix(name, A, error, message):
         FUNCTIONS[name](A)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
+@EACH
+def test_masked(name):
+    A = torch.masked.masked_tensor(EYE, EYE > 0)
+    with pytest.raises(TypeError, match=re.escape("(layout torch.strided), got a MaskedTensor")):
+        FUNCTIONS[name](A)
+
+
 @EACH
 @pytest.mark.parametrize(("options", "error", "message"), OPTIONS)
 def test_options(name, options, error, message):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from functorch.compile import aot_module_simplified
 from torch._C._dynamo.eval_frame import set_eval_frame
+from torch._dynamo.symbolic_convert import InstructionTranslator
 from torch._dynamo.testing import EagerAndRecordGraphs
 from torch._dynamo.types import ConvertFrameReturn
 from torch._dynamo.utils import get_current_node
@@ -175,6 +176,20 @@ def test_dynamo_says_which_node_it_runs_and_nodes_can_be_renamed():
     assert "chosen_name = " in graph.code
     assert seen[0] in graph.graph.nodes
     assert get_current_node() is None
+
+
+def test_dynamo_says_whose_body_it_traces():
+    seen = []
+
+    @torch.compiler.assume_constant_result
+    def look():
+        tracer = InstructionTranslator.current_tx().output.current_tracer
+        seen.append((tracer.source_target, tracer.parent.source_target, tracer.parent.parent))
+        return 1.0
+
+    region = torch.compiler.nested_compile_region(lambda A: A + look())
+    torch.compile(lambda A: region(A), fullgraph=True, backend="eager")(torch.ones(2))
+    assert set(seen) == {(torch._higher_order_ops.invoke_subgraph, None, None)}
 
 
 def test_forward_mode_can_be_loaded():

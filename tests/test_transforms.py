@@ -45,3 +45,33 @@ def test_sizes_known_at_run_time_only(name, call, wide):
             mark_unbacked(A, dim)
         same(compiled(A), call(A.clone(), steps=2))
     assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("name", ["polar", "inv_root"])
+def test_nested_region(name):
+    """Short runs of the default rule have tables, of which a region asks where they come from."""
+
+    @torch.compiler.nested_compile_region
+    def region(A):
+        return FUNCTIONS[name](A, steps=2)
+
+    A = sample(name, 2)
+    compiled = torch.compile(lambda A: (region(2 * A), region(3 * A)), fullgraph=True, backend="aot_eager")
+    for result, factor in zip(compiled(A), (2, 3)):
+        same(result, FUNCTIONS[name](factor * A, steps=2))
+
+
+@pytest.mark.parametrize("name", ["polar", "inv_root"])
+def test_inference_mode_inside_a_compiled_function(name):
+    def run(A):
+        with torch.inference_mode():
+            return FUNCTIONS[name](2 * A, steps=3)
+
+    # A number of steps that no other test has, for its tables to be made there.
+    leaf = sample(name, 2).requires_grad_()
+    result = torch.compile(run, fullgraph=True, backend="aot_eager")(leaf)
+    assert not result.requires_grad
+    expected = FUNCTIONS[name](2 * leaf, steps=3)
+    same(result, expected)
+    expected.sum().backward()
+    assert leaf.grad.isfinite().all()

@@ -9,9 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from .._torch import is_known
 from .basis import Basis
-from .linear_algebra import adjoint, frobenius_norm, real_entries
+from .linear_algebra import adjoint, frobenius_norm, is_known, real_entries
 from .precision import accumulation_dtype
 
 
