@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import prism_compile as pc
@@ -276,6 +276,17 @@ def test_compiled_forward_mode_of_dual():
     result = torch.compile(push, fullgraph=True, backend="aot_eager")(A, T)
     assert result.abs().max() > 0.1
     torch.testing.assert_close(result, push(A, T))
+
+
+@MODES
+@pytest.mark.parametrize("name", ["polar", "op sqrtm"])
+def test_dual_tensors_of_forward_ad(name, gradient):
+    A, T = matrix(name), gaussian(*matrix(name).shape, seed=5)
+    with forward_ad.dual_level():
+        result = scalar(name, gradient)(forward_ad.make_dual(A, T))
+        tangent = forward_ad.unpack_dual(result).tangent
+    expected = (grad(scalar(name, "unrolled"))(A) * T).sum()
+    torch.testing.assert_close(tangent, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_compiled_vmap_of_grad_of_dual_is_refused():

@@ -75,3 +75,13 @@ def test_inference_mode_inside_a_compiled_function(name):
     same(result, expected)
     expected.sum().backward()
     assert leaf.grad.isfinite().all()
+
+
+def test_symbolic_trace_records_ops_and_says_so():
+    A = sample("polar")
+    traced = torch.fx.symbolic_trace(lambda A: OPS["polar"](A, steps=2))
+    assert torch.equal(traced(A), OPS["polar"](A, steps=2))
+    with pytest.raises(
+        TypeError, match=r"got Proxy: torch.fx.symbolic_trace records calls of torch.ops.prism"
+    ):
+        torch.fx.symbolic_trace(lambda A: FUNCTIONS["polar"](A, steps=2))
