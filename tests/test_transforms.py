@@ -1,9 +1,15 @@
 """torch's transforms and contexts that a call may be under, and inputs of sizes known at run time only."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from torch._dynamo import compiled_autograd
 from torch._dynamo.decorators import mark_unbacked
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch.func import hessian, jacfwd, jacrev
+
+import prism_compile as pc
 
 from .functions import FUNCTIONS, OPS, sample, tensors
 
@@ -85,3 +91,52 @@ def test_symbolic_trace_records_ops_and_says_so():
         TypeError, match=r"got Proxy: torch.fx.symbolic_trace records calls of torch.ops.prism"
     ):
         torch.fx.symbolic_trace(lambda A: FUNCTIONS["polar"](A, steps=2))
+
+
+def weighted(name, **options):
+    def loss(A):
+        return sum((part * part.detach().cos()).sum() for part in tensors(FUNCTIONS[name](A, **options)))
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("transform", "gradient"), [(jacrev, "dual"), (jacfwd, "dual"), (hessian, "unrolled")]
+)
+def test_transforms_compiled(transform, gradient):
+    A, run = sample("polar", n=3), transform(weighted("polar", steps=1, gradient=gradient))
+    same(torch.compile(run, fullgraph=True, backend="aot_eager")(A), run(A))
+
+
+def test_compiled_autograd():
+    A = sample("sqrtm", n=4)
+    leaf, plain = A.clone().requires_grad_(), A.clone().requires_grad_()
+    run = weighted("sqrtm", steps=2, gradient="dual")
+    run(plain).backward()
+    with compiled_autograd._enable(torch.compile(backend="aot_eager", fullgraph=True)):
+        run(leaf).backward()
+    same(leaf.grad, plain.grad)
+
+
+def test_two_threads_compile_at_once():
+    inputs = [sample("polar", n=n) for n in (5, 6)]
+
+    def work(A):
+        return torch.compile(lambda A: pc.polar(A, steps=2), fullgraph=True, backend="aot_eager")(A)
+
+    with ThreadPoolExecutor(2) as pool:
+        for result, A in zip(pool.map(work, inputs), inputs):
+            same(result, pc.polar(A, steps=2))
+
+
+@pytest.mark.parametrize("call", [FUNCTIONS["polar"], OPS["polar"]], ids=["function", "op"])
+def test_a_branch_of_an_exported_program(call):
+    class Branches(torch.nn.Module):
+        def forward(self, A):
+            return torch.cond(A.sum() > 0, lambda A: call(A, steps=2), lambda A: 2 * A, (A,))
+
+    A = sample("polar", 2)
+    A = A * A.sum().sign()
+    program = torch.export.export(Branches(), (A,))
+    same(program.module()(A), call(A, steps=2))
+    same(program.module()(-A), -2 * A)
