@@ -61,11 +61,12 @@ PLANNED = {name: call for name, call in FUNCTIONS.items() if name != "inv_root"}
 @pytest.mark.parametrize("n", [3, 128])
 @pytest.mark.parametrize("name", PLANNED)
 def test_the_tolerance_holds_for_every_spectrum_of_the_condition(name, n):
-    # Of `inv` A is squared, and its least value is beyond 1e7 rounding beside the largest.
-    for condition in (1.0, 3.0, 1e3, 1e7 if name == "inv" else 1e8):
+    # What is measured at the end is rounded: of roots, by the worse side, ten units of the condition number,
+    # and of the inverse its square, for X may be exact on one side alone.
+    for condition in (1.0, 3.0, 1e3, 1e4 if name == "inv" else 1e8):
         A = matrices(name, n, condition)
-        # What is measured at the end is rounded: of a root and an inverse by its condition number.
-        rounding = 20 * n**0.5 * EPS * (1 if name.startswith(("polar", "signm")) else condition)
+        enlarged = condition**2 if name == "inv" else 10 * condition
+        rounding = 20 * n**0.5 * EPS * (1 if name.startswith(("polar", "signm")) else enlarged)
         for tol in (0.3, 1e-3, 1e-7):
             _, history = PLANNED[name](A, tol=tol, condition=condition, history=True)
             assert (history.residual[:, -1] <= tol * (1 + 1e-6) + rounding).all()
