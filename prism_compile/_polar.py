@@ -31,6 +31,7 @@ from ._iteration.linear_algebra import (
     identity_minus,
     inverse,
     inverse_root_of,
+    is_known,
     plus_product,
     quotient,
     rms_norm,
@@ -64,7 +65,7 @@ def _ends_of_segments(m: int, n: int, options: Options, dtype: torch.dtype) -> f
     last = steps - 1
     gram = options.form == "gram"
     if options.form == "auto" and options.steps < _EXACT_FROM:
-        gram = 2 * m > 3 * n
+        gram = is_known(2 * m > 3 * n)
     if not gram:
         return frozenset(range(steps))
     eps = torch.finfo(dtype).eps

@@ -18,7 +18,8 @@ of torch 2.13 and 2.14.
 | `_len_torch_dispatch_stack`                   | as for `allow_non_fake_inputs`; ops are cached by names    |
 | `propagate_real_tensors`                      | draft export fixes sizes that offsets are a multiple of    |
 | `_are_functorch_transforms_active`            | dual gradients of an op fail with an error of torch's own  |
-| `cache_key_tag`                               | an upgrade runs the code of an older version               |
+| `current_tx`, a tracer's `source_target`      | a nested region asks where a table comes from              |
+| `get_current_node`, a node's `_rename`        | an upgrade runs the code of an older version               |
 | `_maybe_load_decompositions`                  | a backward pass warns of `torch.jit.script`                |
 | `known_after`, `renamed`                      | a dual backward pass stores what it should recompute       |
 """
@@ -97,6 +98,8 @@ def _constants_are_lost(A: Tensor) -> bool:
 
 # A function without arguments for each table made so far, which returns it; their names say what they are of.
 _TABLES = ModuleType("prism_compile_tables")
+# The same tables themselves: inputs of a graph.
+_TENSORS = ModuleType("prism_compile_tensors")
 
 
 def _returning(tensor: Tensor, name: str) -> Callable[[], Tensor]:
@@ -107,6 +110,22 @@ def _returning(tensor: Tensor, name: str) -> Callable[[], Tensor]:
     own = FunctionType(table.__code__.replace(co_name=name), {}, name, None, table.__closure__)
     own._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return own
+
+
+def _in_nested_region() -> bool:
+    """Whether Dynamo traces the body of a `torch.compiler.nested_compile_region`.
+
+    It asks where a tensor of such a body comes from, and the result of a function comes from nowhere.
+    """
+    from torch._dynamo.symbolic_convert import InstructionTranslator
+
+    tracer: Any = InstructionTranslator.current_tx().output.current_tracer
+    while tracer is not None and tracer.source_target is not torch._higher_order_ops.invoke_subgraph:
+        tracer = tracer.parent
+    return tracer is not None
+
+
+_in_nested_region._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -158,6 +177,7 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
         words = "_".join((make.__module__, make.__name__, *map(str, arguments)))
         name = f"{make.__name__}_{hashlib.sha256(words.encode()).hexdigest()[:16]}"
         setattr(_TABLES, name, _returning(kept(*arguments), name))
+        setattr(_TENSORS, name, kept(*arguments))
         return name
 
     @wraps(make)
@@ -167,7 +187,8 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if on_cuda and not torch.cuda.is_available():
             return make(*arguments)
         if torch.compiler.is_dynamo_compiling():
-            return getattr(_TABLES, name_of(*arguments))()
+            name = name_of(*arguments)
+            return getattr(_TENSORS, name) if _in_nested_region() else getattr(_TABLES, name)()
         # What a CUDA graph captures is not computed yet.
         if on_cuda and arguments not in made and torch.cuda.is_current_stream_capturing():
             return make(*arguments)
@@ -243,14 +264,21 @@ def renamed(numbers: Sequence[Tensor]) -> list[Tensor]:
     return [number * 0.5 * 2 for number in numbers] if torch.compiler.is_compiling() else list(numbers)
 
 
-def key_compile_cache() -> None:
-    """Make the source part of the compile cache's key, once a graph is traced that calls an op.
+@cache
+def source_digest() -> str:
+    """A hash of this package's source."""
+    source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    return hashlib.sha256(source).hexdigest()[:16]
 
-    Such a graph holds only the op's name, so that Inductor's cache on disk would serve the code of an older
-    version. Graphs of the functions hold their bodies and need no key.
+
+def key_compile_cache() -> None:
+    """Make the source part of the compile cache's key, in a graph of Dynamo's that calls an op.
+
+    Such a graph holds only the op's name, so that the cache on disk would serve the code of an older version.
+    The key is of the graph's code, names of nodes included: that of the call takes the digest. Graphs of the
+    functions hold their bodies and need no key.
     """
-    tag = torch.compiler.config.cache_key_tag
-    if "prism_compile=" not in tag and is_dispatched():
-        source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-        digest = hashlib.sha256(source).hexdigest()[:16]
-        torch.compiler.config.cache_key_tag = f"{tag} prism_compile={digest}".strip()
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    node = None if dynamo is None else dynamo.get_current_node()
+    if node is not None and source_digest() not in node.name:
+        node._rename(f"{node.name}_{source_digest()}")

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import prism_compile as pc
@@ -219,6 +219,29 @@ def test_compiled_backward_of_dual_mode_does_not_store_the_forward_pass():
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         run(A)
     assert sum(size >= 256 for size in saved) <= 3
+
+
+def test_compiled_forward_mode_of_dual():
+    torch._dynamo.reset()
+    A, T = spd(4, 10.0), gaussian(4, 4)
+
+    def push(A, T):
+        return jvp(lambda A: pc.sqrtm(A, gradient="dual", steps=STEPS), (A,), (T,))[1]
+
+    result = torch.compile(push, fullgraph=True, backend="aot_eager")(A, T)
+    assert result.abs().max() > 0.1
+    torch.testing.assert_close(result, push(A, T))
+
+
+@MODES
+@pytest.mark.parametrize("name", ["polar", "op sqrtm"])
+def test_dual_tensors_of_forward_ad(name, gradient):
+    A, T = matrix(name), gaussian(*matrix(name).shape, seed=5)
+    with forward_ad.dual_level():
+        result = scalar(name, gradient)(forward_ad.make_dual(A, T))
+        tangent = forward_ad.unpack_dual(result).tangent
+    expected = (grad(scalar(name, "unrolled"))(A) * T).sum()
+    torch.testing.assert_close(tangent, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_compiled_vmap_of_grad_of_dual_is_refused():

@@ -126,6 +126,7 @@ def test_each_coefficient_is_the_best_in_its_interval(condition):
     _, history = pc.sqrtm(with_eigenvalues(values), steps=4, newton_steps=4, history=True)
     x, grid = (values / values.norm()).sqrt(), torch.logspace(-14, 0, 40000, dtype=F64)
     for residual, alpha in zip(history.residual, history.coefficient):
+        # Of the matrix whose root is taken.
         torch.testing.assert_close(residual, (1 - x * x).square().mean().sqrt(), rtol=1e-6, atol=1e-12)
         tried = (1 - grid[:, None]) * x + grid[:, None] / x
         x = (1 - alpha) * x + alpha / x

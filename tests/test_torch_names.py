@@ -7,8 +7,10 @@ import pytest
 import torch
 from functorch.compile import aot_module_simplified
 from torch._C._dynamo.eval_frame import set_eval_frame
+from torch._dynamo.symbolic_convert import InstructionTranslator
 from torch._dynamo.testing import EagerAndRecordGraphs
 from torch._dynamo.types import ConvertFrameReturn
+from torch._dynamo.utils import get_current_node
 from torch._functorch import pyfunctorch
 from torch._guards import detect_fake_mode
 from torch._inductor.fx_passes.post_grad import post_grad_passes
@@ -157,12 +159,37 @@ def test_transforms_are_seen_and_cleared():
     assert not torch._C._are_functorch_transforms_active()
 
 
-def test_the_compile_cache_has_a_tag():
-    # A config of torch's refuses names that it has not.
-    with torch.compiler.config.patch(cache_key_tag="another"):
-        assert torch.compiler.config.cache_key_tag == "another"
-    with pytest.raises(AttributeError):
-        torch.compiler.config.cache_key_tags = ""
+def test_dynamo_says_which_node_it_runs_and_nodes_can_be_renamed():
+    seen = []
+
+    @torch.compiler.allow_in_graph
+    def function(A):
+        node = get_current_node()
+        if node is not None:
+            seen.append(node)
+            node._rename("chosen_name")
+        return A + 1
+
+    recorder = EagerAndRecordGraphs()
+    torch.compile(lambda A: function(A), fullgraph=True, backend=recorder)(torch.ones(2))
+    (graph,) = recorder.graphs
+    assert "chosen_name = " in graph.code
+    assert seen[0] in graph.graph.nodes
+    assert get_current_node() is None
+
+
+def test_dynamo_says_whose_body_it_traces():
+    seen = []
+
+    @torch.compiler.assume_constant_result
+    def look():
+        tracer = InstructionTranslator.current_tx().output.current_tracer
+        seen.append((tracer.source_target, tracer.parent.source_target, tracer.parent.parent))
+        return 1.0
+
+    region = torch.compiler.nested_compile_region(lambda A: A + look())
+    torch.compile(lambda A: region(A), fullgraph=True, backend="eager")(torch.ones(2))
+    assert set(seen) == {(torch._higher_order_ops.invoke_subgraph, None, None)}
 
 
 def test_forward_mode_can_be_loaded():

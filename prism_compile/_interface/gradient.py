@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .._iteration.basis import Coefficients
 from .._iteration.linear_algebra import adjoint
@@ -22,7 +23,7 @@ from .._iteration.loop import Record
 from .._iteration.newton import mixture
 from .._iteration.precision import ieee_float32, without_autocast
 from .._iteration.rule import Options, StepInfo, frozen, step_info
-from .._torch import known_after, load_forward_mode, renamed
+from .._torch import is_transformed, known_after, load_forward_mode, renamed
 
 # The parts of a record's history.
 _OF_STEPS = 3
@@ -128,6 +129,10 @@ def _parts(outputs: tuple[Tensor, ...], run: Run, dtype: torch.dtype) -> tuple[t
 def solve_with_dual_gradient(A: Tensor, run: Run) -> tuple[tuple[Tensor, ...], Record]:
     """`run.solve(A, run.options)`, differentiated by running it again."""
     load_forward_mode()
+    eager = not (torch.compiler.is_compiling() or is_transformed())
+    if eager and forward_ad.unpack_dual(A).tangent is not None:
+        # That of `_push` would be a second level, which torch has not; and forward mode keeps nothing anyway.
+        return run.solve(A, run.options)
     function = _DualGradient if torch.compiler.is_compiling() else _DualGradientBothModes
     apply: Callable[..., tuple[Tensor, ...]] = function.apply
     results, free, history = _parts(apply(A, run), run, A.dtype)

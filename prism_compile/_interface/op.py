@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from .._iteration.labels import function as label
 from .._torch import is_transformed, key_compile_cache
+from .distributed import by_process
 from .numbers import plain_call
 from .options import RuleLike, check_table
 from .results import History, PolarFactors, SqrtPair
@@ -112,6 +113,7 @@ def exported_as_op(symbolic: Callable[..., Any] | None = None) -> Callable[[Func
     """
 
     def decorate(function: Function) -> Function:
+        function = by_process(function)
         name = function.__name__
         schema, result_type = schema_of(function)
         LIBRARY.define(schema)

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
+from torch.masked import MaskedTensor
 
 from .._iteration.form import Form, Result
 from .._iteration.linear_algebra import diagonal, identity_like, quotient, resolved
@@ -22,9 +24,11 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.com
 def check_matrix(A: object, square: bool) -> None:
     """Refuse what is no matrix, or no square one, with an error that says what it was."""
     if not isinstance(A, Tensor):
-        raise TypeError(f"A must be a torch.Tensor, got {type(A).__name__}")
-    if A.layout is not torch.strided or A.is_nested:
-        kind = "a nested tensor" if A.is_nested else f"layout {A.layout}"
+        hint = ": torch.fx.symbolic_trace records calls of torch.ops.prism.*" if isinstance(A, Proxy) else ""
+        raise TypeError(f"A must be a torch.Tensor, got {type(A).__name__}{hint}")
+    masked = isinstance(A, MaskedTensor)
+    if A.layout is not torch.strided or A.is_nested or masked:
+        kind = "a MaskedTensor" if masked else "a nested tensor" if A.is_nested else f"layout {A.layout}"
         raise TypeError(f"A must be a dense torch.Tensor (layout torch.strided), got {kind}")
     if A.dtype not in DTYPES:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)

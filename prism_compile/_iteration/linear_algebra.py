@@ -112,6 +112,16 @@ def _is_symbol(size: int) -> bool:
     return not has_static_value(size)
 
 
+def is_known(condition: bool | torch.SymBool) -> bool:
+    """Whether a condition on sizes holds; not where a graph leaves it open, for sizes known at run time."""
+    if not torch.compiler.is_compiling() and isinstance(condition, bool):
+        return condition
+    # Not above, for it takes half a second to import.
+    from torch.fx.experimental.symbolic_shapes import guard_or_false
+
+    return guard_or_false(condition)
+
+
 def inverse_root_of(size: int, like: Tensor) -> float | Tensor:
     """size^(-1/2), 1 of none; of a symbol a tensor of like's real type.
 

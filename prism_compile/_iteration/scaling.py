@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .basis import Basis
-from .linear_algebra import adjoint, frobenius_norm, real_entries
+from .linear_algebra import adjoint, frobenius_norm, is_known, real_entries
 from .precision import accumulation_dtype
 
 
@@ -26,7 +26,7 @@ def magnitude(A: Tensor) -> Tensor:
     Dividing by it before anything is squared keeps 1e±30 in float32 from overflowing or vanishing.
     """
     dtype = accumulation_dtype(A.dtype)
-    if A.shape[-1] == 0 or A.shape[-2] == 0:
+    if is_known(A.shape[-1] == 0) or is_known(A.shape[-2] == 0):
         return torch.zeros(A.shape[0], 1, 1, dtype=dtype, device=A.device)
     largest = real_entries(A.detach()).abs().amax(dim=(-2, -1), keepdim=True).to(dtype)
     # The logarithm of the largest numbers rounds up to an exponent that the type has no power of two for.

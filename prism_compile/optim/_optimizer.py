@@ -1,32 +1,33 @@
 """What the optimizers of this package have in common: param groups, closures, copies and refusals."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from .._iteration.precision import ieee_float32, without_autocast
-from ._layout import Layout, check_process_group, layout_of
-from ._options import check_compile, check_names, check_rate, check_tensor
+from ._options import OF_ALL_GROUPS, Check, check_compile, check_names, check_options, check_tensor, rate
+from ._processes import Layout, check_process_group, layout_of, local, shard_of
 from ._round import Cut, Shares
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-# Arguments of the optimizer that param groups do not have of their own.
-_OF_ALL_GROUPS = ("compile", "process_group", "shard_state")
 # A param group, with those of its parameters that a step concerns.
 Stepping = list[tuple[dict[str, Any], list[Tensor]]]
 
 
 class MatrixOptimizer(Optimizer):
-    """An optimizer whose matrices are solved in batches by graphs of its own.
+    """An optimizer whose matrices are solved in batches by graphs of its own."""
 
-    A subclass has `_check_group`, which refuses a param group and makes its numbers Python's, `_cut`,
-    `_new_shares` and `_step`.
-    """
+    # The options of param groups, and those by which a saved group is known as one of this optimizer's.
+    _checks: ClassVar[dict[str, Check]] = {}
+    _saved_options: tuple[str, ...] = ()
+    # See `Shares`.
+    _keeps_shares = False
+    _shares_replicas = True
 
     def __init__(
         self, params: ParamsT, defaults: dict[str, Any], compile: bool | dict[str, Any], process_group: Any
@@ -40,17 +41,19 @@ class MatrixOptimizer(Optimizer):
         self._compile_options = check_compile(compile)
         self._compile = compile
         self._layouts: dict[Tensor, Layout] = {}
-        # Whether other processes take part; of the layouts themselves a trace would make guards.
+        # Whether other processes take part; a trace would make guards of the layouts themselves.
         self._is_shared = False
-        self._shares = self._new_shares()
-        # Of each group, what the last step has seen in it.
+        self._begin_shares()
+        # What the last step has seen in each group: kept alive, so that no other object gets its id.
         self._seen: list[list[Any]] = []
+        self._seen_ids: list[list[int]] = []
 
-    def _new_shares(self) -> Shares:
-        raise NotImplementedError
+    def _begin_shares(self) -> None:
+        self._shares = Shares(self._keeps_shares, self._shares_replicas)
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Refuse options that are not allowed, and make numbers Python's."""
+        check_options(group, self._checks)
 
     def _cut(self, group: dict[str, Any], param: Tensor) -> Cut | None:
         """How a parameter is cut into blocks; None for one that has none."""
@@ -84,9 +87,6 @@ class MatrixOptimizer(Optimizer):
             )
         return {**super().__getstate__(), "_compile": self._compile}
 
-    # Options by which a saved param group is known as one of this optimizer's.
-    _saved_options: tuple[str, ...] = ()
-
     def _check_saved(self, state: dict[str, Any]) -> None:
         """Refuse the state of another optimizer."""
         for group in state["param_groups"]:
@@ -108,7 +108,7 @@ class MatrixOptimizer(Optimizer):
         """Load a state, each tensor to its parameter's device in the precision that it is kept in."""
         final = load_as_torch(self, state_dict)
         # Blocks may be cut in another way now.
-        self._shares = self._new_shares()
+        self._begin_shares()
         self._share_out()
         # torch casts state to the parameter's dtype and, where nothing changes, shares it with its source.
         for group, saved in zip(self.param_groups, final["param_groups"]):
@@ -125,7 +125,7 @@ class MatrixOptimizer(Optimizer):
         if isinstance(param_group, dict):
             # The caller's own dict stays as it is.
             param_group = dict(param_group)
-            for name in _OF_ALL_GROUPS:
+            for name in OF_ALL_GROUPS:
                 if name in param_group and hasattr(self, f"_{name}"):
                     given, own = param_group.pop(name), getattr(self, f"_{name}")
                     # Wrappers repeat the arguments of the optimizer in each group.
@@ -156,39 +156,33 @@ class MatrixOptimizer(Optimizer):
 
     def _take_up_edits(self) -> None:
         """Check what was edited since the last step: options by schedulers, parameters by wrappers."""
-        groups, seen = self.param_groups, [self._seen_of(group) for group in self.param_groups]
-        for group in groups:
-            # Schedulers set it in every step.
-            group["lr"] = check_rate(group["lr"])
-        # By identity, for a tensor's comparison would wait for the device.
-        known = [*self._seen, *([] for _ in groups)]
-        edited = [i for i, own in enumerate(seen) if [*map(id, own)] != [*map(id, known[i])]]
-        for i in edited:
-            self._take_up(groups[i])
-        if edited or len(seen) != len(self._seen):
+        seen = [self._seen_of(group) for group in self.param_groups]
+        # Objects are compared by identity, for a comparison of tensors would wait for the device.
+        ids = [[*map(id, own)] for own in seen]
+        for i, group in enumerate(self.param_groups):
+            # Schedulers set the rate in every step.
+            group["lr"] = rate("lr", group["lr"])
+            if ids[i : i + 1] != self._seen_ids[i : i + 1]:
+                self._take_up(group)
+        if ids != self._seen_ids:
             self._share_out()
             # Parameters that were replaced are let go.
-            present = {param for group in groups for param in group["params"]}
+            present = {param for group in self.param_groups for param in group["params"]}
             self._layouts = {param: self._layouts[param] for param in self._layouts.keys() & present}
-            self._seen = [self._seen_of(group) for group in groups]
+            self._seen = [self._seen_of(group) for group in self.param_groups]
+            self._seen_ids = [[*map(id, own)] for own in self._seen]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; returns the closure's loss, evaluated with gradients, or None.
-
-        Raises RuntimeError for a sparse gradient, before anything is changed.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        """Take one step; returns the loss of a closure. Raises RuntimeError for a sparse gradient."""
+        loss = evaluated(closure)
         if self._is_shared and torch.compiler.is_compiling():
             self._step_apart()
         else:
             self._step_groups()
         return loss
 
-    # Which gradients are there decides on the collectives.
+    # A trace would be of the collectives for the gradients of one step; others may lack some.
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's
     def _step_apart(self) -> None:
         self._step_groups()
@@ -220,19 +214,39 @@ class MatrixOptimizer(Optimizer):
         return found
 
 
+def apply_update(group: dict[str, Any], param: Tensor, layout: Layout, factor: float, update: Tensor) -> None:
+    """Step by the rate times a factor along an update of what this process works on."""
+    lr, target, update = group["lr"], local(param), shard_of(update, param, layout)
+    # Reading a rate from the host waits for nothing; one on a device is not read.
+    if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
+        lr = lr.item()
+    decay = lr * group["weight_decay"]
+    if group.get("cautious"):
+        target.sub_(torch.where(update.sign() == target.sign(), target, 0) * decay)
+    else:
+        target.mul_(1 - decay)
+    if isinstance(lr, Tensor) or torch.compiler.is_compiling():
+        # An alpha is a number, and a caller's graph would make a guard of its value.
+        target.sub_((update * (lr * factor)).to(target.dtype))
+    else:
+        target.add_(update, alpha=-lr * factor)
+
+
+def evaluated(closure: Callable[[], Any] | None) -> Any:
+    """The closure's loss, evaluated with gradients, or None."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
 def load_as_torch(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
     """Load a state as torch does; returns what the hooks of the optimizer have made of it."""
     final: dict[str, Any] = {}
-    # As the last hook, this sees what the others have made.
+    # The last hook sees what the others have made.
     handle = optimizer.register_load_state_dict_pre_hook(lambda _, state: final.update(state))
     try:
         Optimizer.load_state_dict(optimizer, state_dict)
     finally:
         handle.remove()
     return final
-
-
-def gradient_of(param: Tensor) -> Tensor:
-    """The gradient of a parameter that a step concerns."""
-    assert param.grad is not None
-    return param.grad

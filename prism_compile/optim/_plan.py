@@ -4,14 +4,17 @@ Nothing here asks for a process or a device, so that thousands of ranks can be p
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from heapq import heapify, heapreplace
 from itertools import pairwise
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
+
+# So many sets of parameters (which have gradients differs) have their routes kept, and each single one.
+_KEPT_ROUTES = 8
 
 Span = tuple[int, int]
 # A span of each dimension.
@@ -24,7 +27,7 @@ def even_spans(length: int, count: int) -> list[Span]:
     return list(pairwise(edges))
 
 
-# Many parameters have the same, and thousands of shards take long to list for each.
+# Many parameters have the same spans, and those of thousands of shards take long to list.
 @lru_cache(1024)
 def chunk_spans(length: int, count: int, scale: int = 1) -> tuple[Span, ...]:
     """The shards of a length that DTensor and `torch.chunk` make: the last ones smaller, or empty.
@@ -84,9 +87,6 @@ class ParameterPlan(NamedTuple):
         first = bisect_right(self.spans, low, key=itemgetter(0)) - 1
         return range(first, bisect_left(self.spans, high, key=itemgetter(0)))
 
-    def held_by(self, shard: int) -> Box:
-        return within(whole_box(self.shape), self.dim, self.spans[shard])
-
 
 class Block(NamedTuple):
     """A box of a parameter, both by number in their plans, its owner, and the shards that hold parts."""
@@ -118,57 +118,106 @@ def largest_first(costs: Sequence[int], loads: list[int]) -> list[int]:
 
 
 class Plan:
-    """The blocks of parameters, shared out over `replicas` times `shards` ranks.
+    """The blocks of parameters, shared out over `replicas` times `shards` ranks, as one rank sees them.
 
     A block that one shard holds whole stays with that shard, and its replicas share such blocks out; all
     others go where the load is least. Parameters that are added later leave the owners of the others as they
-    are, for state may belong to them.
+    are, for state may belong to them. groups: the process groups of the replicas and of the shards.
     """
 
-    def __init__(self, replicas: int, shards: int):
-        self.replicas, self.shards = replicas, shards
+    def __init__(
+        self,
+        replicas: int,
+        shards: int,
+        here: tuple[int, int] = (0, 0),
+        groups: tuple[Any, Any] = (None, None),
+    ):
+        self.replicas, self.shards, self.here, self.groups = replicas, shards, Rank(*here), groups
         self.parameters: list[ParameterPlan] = []
         # By parameter.
         self.blocks: list[list[Block]] = []
         # By rank, replica by replica.
         self.loads = [0] * (replicas * shards)
+        self._routes: dict[tuple[int, ...], Route] = {}
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing is ever sent."""
+        return self.replicas * self.shards == 1
 
     def add(self, parameters: Sequence[ParameterPlan]) -> None:
         """Share out the blocks of more parameters."""
         first = len(self.parameters)
-        holders = {
-            (i, j): own.holders(box)
-            for i, own in enumerate(parameters, first)
-            for j, box in enumerate(own.boxes)
-        }
         self.parameters += parameters
-        owners = self._owners(holders)
-        self.blocks += [
-            [Block(i, j, box, owners[i, j], holders[i, j]) for j, box in enumerate(own.boxes)]
-            for i, own in enumerate(parameters, first)
-        ]
-
-    def _owners(self, holders: dict[tuple[int, int], range]) -> dict[tuple[int, int], Rank]:
-        """The owner of each block, by the numbers of its parameter and its own."""
+        holders = [[own.holders(box) for box in own.boxes] for own in parameters]
         free: list[tuple[int, int]] = []
         tied: dict[int, list[tuple[int, int]]] = {}
-        for key, shards in holders.items():
-            (tied.setdefault(shards[0], []) if len(shards) == 1 else free).append(key)
+        for i, row in enumerate(holders):
+            for j, shards in enumerate(row):
+                (tied.setdefault(shards[0], []) if len(shards) == 1 else free).append((i, j))
         owners: dict[tuple[int, int], Rank] = {}
-        # The tied ones first, for they leave less choice.
+        # The tied blocks come first, for they leave less choice.
         for shard, keys in tied.items():
             loads = self.loads[shard :: self.shards]
-            replicas = largest_first(self._costs(keys), loads)
+            replicas = largest_first([parameters[i].costs[j] for i, j in keys], loads)
             self.loads[shard :: self.shards] = loads
             owners.update((key, Rank(replica, shard)) for key, replica in zip(keys, replicas))
-        ranks = largest_first(self._costs(free), self.loads)
+        ranks = largest_first([parameters[i].costs[j] for i, j in free], self.loads)
         owners.update((key, Rank(*divmod(rank, self.shards))) for key, rank in zip(free, ranks))
-        return owners
+        self.blocks += [
+            [Block(first + i, j, box, owners[i, j], holders[i][j]) for j, box in enumerate(own.boxes)]
+            for i, own in enumerate(parameters)
+        ]
 
-    def _costs(self, keys: list[tuple[int, int]]) -> list[int]:
-        return [self.parameters[i].costs[j] for i, j in keys]
+    def held(self, parameter: int) -> Box:
+        """What `here` holds of a parameter."""
+        own = self.parameters[parameter]
+        return within(whole_box(own.shape), own.dim, own.spans[self.here.shard])
 
-    def piece(self, block: Block, shard: int) -> Box:
-        """The part of a block that a shard holds."""
+    def piece(self, block: Block, shard: int | None = None) -> Box:
+        """The part of a block that a shard holds, by default that of `here`."""
         own = self.parameters[block.parameter]
-        return within(block.box, own.dim, own.spans[shard])
+        return within(block.box, own.dim, own.spans[self.here.shard if shard is None else shard])
+
+    def route(self, parameters: Iterable[int]) -> "Route":
+        """Where the blocks of some parameters travel."""
+        key = tuple(parameters)
+        if key not in self._routes:
+            if len(self._routes) == _KEPT_ROUTES + len(self.parameters):
+                self._routes.clear()
+            self._routes[key] = Route(self, key)
+        return self._routes[key]
+
+
+class Route:
+    """Where the blocks of some parameters travel.
+
+    owned: those of this rank. Among the shards of its replica: lent[r], those that shard r owns and of which
+    a piece is here; borrowed[r], those owned here of which shard r holds a piece. moves: whether any block of
+    its replica travels, which all of its shards see alike. Among the replicas: given[r], those that replica r
+    owns and of which a piece is here. parts: by parameter, the blocks with a piece here.
+    """
+
+    def __init__(self, plan: Plan, parameters: Iterable[int]):
+        here = plan.here
+        self.blocks = [block for number in parameters for block in plan.blocks[number]]
+        self.owned = [block for block in self.blocks if block.owner == here]
+        self.moves = False
+        self.lent: list[list[Block]] = [[] for _ in range(plan.shards)]
+        self.borrowed: list[list[Block]] = [[] for _ in range(plan.shards)]
+        self.given: list[list[Block]] = [[] for _ in range(plan.replicas)]
+        self.parts: dict[int, list[Block]] = {}
+        for block in self.blocks:
+            is_here = here.shard in block.holders
+            if is_here:
+                self.given[block.owner.replica].append(block)
+                self.parts.setdefault(block.parameter, []).append(block)
+            if block.is_local or block.owner.replica != here.replica:
+                continue
+            self.moves = True
+            if block.owner == here:
+                for shard in block.holders:
+                    if shard != here.shard:
+                        self.borrowed[shard].append(block)
+            elif is_here:
+                self.lent[block.owner.shard].append(block)

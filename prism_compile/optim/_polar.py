@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._layout import Layout
 from ._options import SolveOptions, solve
 from ._plan import Block, Box, ParameterPlan, Span, chunk_spans, even_spans, shape_of, whole_box
-from ._round import Direction, Request, Round, rounds_of
+from ._processes import Layout
+from ._round import Request, Round, rounds_of
 
 # More entries than this (1 GiB in float32) are solved in several batches: such matrices fill a device by
 # themselves, and the batch is a copy.
@@ -75,7 +75,7 @@ class MatrixCut(NamedTuple):
 
     @property
     def matrix(self) -> tuple[int, int] | None:
-        """The shape of the matrices, None where they are of several."""
+        """The shape of the matrices; None where they have several."""
         if len(set(self.sizes)) > 1:
             return None
         return (self.rows, self.sizes[0]) if self.by_columns else (self.sizes[0], self.columns)
@@ -85,7 +85,7 @@ class MatrixCut(NamedTuple):
         return self.matrix is not None or len(self.shape) == 2 or not layout.dim
 
     def matrices(self, box: Box) -> Matrices:
-        """Those of a block."""
+        """The matrices of a block."""
         shape = shape_of(box)
         columns = shape[1] if len(shape) == 2 else self.columns
         rows = prod(shape) // columns
@@ -94,27 +94,29 @@ class MatrixCut(NamedTuple):
     def plan(self, dim: int, ranks: tuple[int, int]) -> ParameterPlan:
         """Blocks for (replicas, shards) ranks, where shards cut the parameter along `dim`.
 
-        Matrices that lie one after another are had singly, or in as many ranges as there are ranks; those cut
-        along another dimension in ranges of the first one, or at once.
+        Matrices that lie one after another are blocks by themselves, or in as many ranges as there are ranks;
+        those cut along another dimension are ranges of the first one, or one block.
         """
-        shape, form = self.shape, (self.batch * self.rows, self.columns)
-        if ranks[1] == 1:
-            dim = 0
+        shape = self.shape
+        form: tuple[int, ...] = self.batch * self.rows, self.columns
+        dim = dim if ranks[1] > 1 else 0
+        spans = chunk_spans(shape[dim], ranks[1], 1 if dim else form[0] // shape[0])
+        boxes: list[Box]
         if dim and len(shape) > 2:
-            spans = chunk_spans(shape[dim], ranks[1])
+            form = shape
             first = even_spans(shape[0], min(shape[0], prod(ranks))) if self.batch > 1 else [(0, shape[0])]
             boxes = [(span, *whole_box(shape[1:])) for span in first]
-            return self._planned(shape, dim, spans, boxes)
-        spans = chunk_spans(shape[dim], ranks[1], form[0] // shape[0] if dim == 0 else 1)
-        if self.matrix is None:
-            return self._planned(form, dim, spans, self._heads())
-        # The axis that ranges are taken of, and the size of a matrix along it.
-        axis = int(self.by_columns and self.batch == 1)
-        size = self.matrix[1] if axis else self.rows if self.by_columns else self.matrix[0]
-        whole = dim == axis and not any(low % size for low, _ in spans)
-        ranges = _ranges(form[axis] // size, size, spans if whole else None, ranks)
-        boxes = [((0, form[0]), span) if axis else (span, (0, form[1])) for span in ranges]
-        return self._planned(form, dim, spans, boxes)
+        elif self.matrix is None:
+            boxes = self._heads()
+        else:
+            # The axis that ranges are taken of, and the size of a matrix along it.
+            axis = int(self.by_columns and self.batch == 1)
+            size = self.matrix[1] if axis else self.rows if self.by_columns else self.matrix[0]
+            whole = dim == axis and not any(low % size for low, _ in spans)
+            ranges = _ranges(form[axis] // size, size, spans if whole else None, ranks)
+            boxes = [((0, form[0]), span) if axis else (span, (0, form[1])) for span in ranges]
+        costs = tuple(self.matrices(box).cost for box in boxes)
+        return ParameterPlan(form, dim, spans, tuple(boxes), costs)
 
     def _heads(self) -> list[Box]:
         """The box of each head, of any size."""
@@ -124,14 +126,10 @@ class MatrixCut(NamedTuple):
             return [((top, top + self.rows), head) for top in tops for head in heads]
         return [((top + low, top + high), (0, self.columns)) for top in tops for low, high in heads]
 
-    def _planned(
-        self, form: tuple[int, ...], dim: int, spans: tuple[Span, ...], boxes: Sequence[Box]
-    ) -> ParameterPlan:
-        return ParameterPlan(form, dim, spans, tuple(boxes), tuple(self.matrices(box).cost for box in boxes))
-
 
 def matrix_cut(
     shape: Sequence[int],
+    *,
     flatten: bool,
     heads: int | tuple[int, ...] = 1,
     heads_by: str = "rows",
@@ -190,11 +188,8 @@ class Batch(NamedTuple):
     device: torch.device
 
 
-class Source(NamedTuple):
-    """So many matrices of a batch, which `write(slot [size, *tall])` supplies."""
-
-    size: int
-    write: Callable[[Tensor], None]
+# A number of matrices of a batch, and the function that writes them to a slot [size, *tall].
+Source = tuple[int, Callable[[Tensor], object]]
 
 
 class BatchSolver:
@@ -209,15 +204,15 @@ class BatchSolver:
 
     def __call__(self, batch: Batch, sources: Iterable[Source]) -> Iterator[Tensor]:
         """The polar factors `[size, *tall]` of each source in turn, one solve after another."""
-        for portion in _portions(batch, list(sources)):
-            sizes = [source.size for source in portion]
+        for portion in _portions(batch, sources):
+            sizes = [size for size, _ in portion]
             capacity, run = self._solver(batch, sum(sizes))
             stack = torch.empty(capacity, *batch.tall, dtype=batch.dtype, device=batch.device)
             stack[sum(sizes) :].zero_()
-            for source, slot in zip(portion, stack.split([*sizes, capacity - sum(sizes)])):
-                source.write(slot)
+            for (_, write), slot in zip(portion, stack.split([*sizes, capacity - sum(sizes)])):
+                write(slot)
             factors = run(stack, batch.options)[: sum(sizes)].split(sizes)
-            # By number, for of a tuple's iterator in a generator Dynamo of torch 2.15 knows no end.
+            # A loop over the tuple itself has no end for Dynamo of torch 2.15, in a generator.
             for i in range(len(sizes)):
                 yield factors[i]
 
@@ -231,74 +226,67 @@ class BatchSolver:
         if self._options is None or torch.compiler.is_compiling():
             return size, solve
         graphs = self._compiled.setdefault(batch, {})
-        fitting = [known for known in graphs if size <= known <= 2 * size]
-        if not fitting:
-            graphs[size] = compiled_apart(solve, self._options)
-            fitting = [size]
-        return min(fitting), graphs[min(fitting)]
+        fitting = min((known for known in graphs if size <= known <= 2 * size), default=size)
+        if fitting not in graphs:
+            graphs[fitting] = compiled_apart(solve, self._options)
+        return fitting, graphs[fitting]
 
 
-def _portions(batch: Batch, sources: list[Source]) -> Iterator[list[Source]]:
+def _portions(batch: Batch, sources: Iterable[Source]) -> Iterator[list[Source]]:
     """Split sources into solves of at most `_LARGEST_BATCH` entries, as far as single ones are not larger."""
     portion: list[Source] = []
     filled, most = 0, _LARGEST_BATCH // prod(batch.tall)
     for source in sources:
-        if portion and filled + source.size > most:
+        if portion and filled + source[0] > most:
             yield portion
             portion, filled = [], 0
         portion.append(source)
-        filled += source.size
+        filled += source[0]
     if portion:
         yield portion
 
 
-def dtypes(dtype: torch.dtype, options: SolveOptions) -> tuple[torch.dtype, torch.dtype]:
-    """The dtypes that directions of a dtype are sent in, and that their polar factors have.
+def _dtypes(request: Request) -> tuple[torch.dtype, torch.dtype]:
+    """The dtypes that the direction of a request is sent in, and that its polar factors have.
 
     bfloat16 has the range of float32: what a solve would round to it may be sent so, but for numbers below
     1e-38, which lose digits or vanish.
     """
-    rounds_at_once = options.dtype is torch.bfloat16 and dtype is torch.float32
-    return torch.bfloat16 if rounds_at_once else dtype, options.dtype or dtype
-
-
-class Wanted(NamedTuple):
-    """The details of a request for polar factors; factor(m, n): what those of a block are multiplied by."""
-
-    options: SolveOptions
-    factor: Callable[[int, int], float] | None = None
+    own, solved = request.end.dtype, request.details[0].dtype
+    rounds_at_once = solved is torch.bfloat16 and own is torch.float32
+    return solved if rounds_at_once else own, solved or own
 
 
 def orthogonalise(run: BatchSolver, requests: Iterable[Request]) -> None:
-    """Apply to each request the polar factors of its direction; `details` are what is Wanted."""
-    rounds = rounds_of(
-        (request, *dtypes(request.direction.end.dtype, request.details.options)) for request in requests
-    )
+    """Apply to each request the polar factors of its direction.
+
+    `details` are its SolveOptions, and factor(m, n), what the polar factors of a block are multiplied by, or
+    None.
+    """
+    rounds = rounds_of((request, *_dtypes(request)) for request in requests)
     found: dict[Batch, list[tuple[Source, Round, Block, Matrices]]] = {}
     for own in rounds:
         for block, whole in own.collect():
-            _, direction, _, details = request = own.requests[block.parameter]
+            request = own.requests[block.parameter]
             matrices = request.share.cut.matrices(block.box)
             # What does not travel is rounded in the solve, after it was scaled.
-            dtype = direction.end.dtype if own.exchange.alone else own.travels.dtype
-            batch = Batch(details.options, matrices.tall, dtype, own.travels.device)
-            write = _writer(own, block, matrices, direction if whole is None else Direction(whole))
-            source = Source(prod(matrices.grid), write)
+            dtype = request.end.dtype if own.plan.is_alone else own.travels.dtype
+            batch = Batch(request.details[0], matrices.tall, dtype, own.travels.device)
+            source = prod(matrices.grid), _writer(own, block, matrices, whole)
             found.setdefault(batch, []).append((source, own, block, matrices))
     for batch, entries in found.items():
         factors = run(batch, [source for source, *_ in entries])
         for (_, own, block, matrices), stack in zip(entries, factors):
-            factor = own.requests[block.parameter].details.factor
+            factor = own.requests[block.parameter].details[1]
             scaled = stack if factor is None else stack * factor(matrices.m, matrices.n)
             own.give(block, matrices.restore(scaled))
     for own in rounds:
         own.finish()
 
 
-def _writer(own: Round, block: Block, matrices: Matrices, direction: Direction) -> Callable[[Tensor], None]:
-    is_whole = direction is not own.requests[block.parameter].direction
-
-    def read(tensor: Tensor) -> Tensor:
-        return matrices.read(tensor if is_whole else own.piece(block, tensor))
-
-    return lambda slot: direction.write(slot, read)
+def _writer(own: Round, block: Block, matrices: Matrices, whole: Tensor | None) -> Callable[[Tensor], object]:
+    """What writes the matrices of a block to a slot: those of a request's direction, or of `whole`."""
+    if whole is not None:
+        return lambda slot: slot.copy_(matrices.read(whole))
+    request = own.requests[block.parameter]
+    return lambda slot: request.write(slot, lambda tensor: matrices.read(own.piece(block, tensor)))

@@ -1,105 +1,62 @@
-"""Shampoo's blocks: how a weight is cut into them, and the state of each at the process that owns it.
+"""Shampoo's blocks: the state of each at the process that owns it, its steps and its inverse roots.
 
 A weight's state is flat, by the number of each block in its grid ("mean.0", "left.0", "left_root.0", …), so
 that checkpoints name the same tensors whoever owned them. Vectors have their state where they are.
 """
 
-from math import log, prod
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from math import log
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from .. import inv_root
+from .._iteration.linear_algebra import diagonal, identity_like
 from .._iteration.precision import accumulation_dtype
-from .._iteration.scaling import nonzero
-from ._layout import is_distributed, local
-from ._plan import Block, Box, ParameterPlan, chunk_spans, even_spans, shape_of
-from ._round import Round
+from ._plan import largest_first, whole_box
+from ._processes import bring_together, is_distributed, local
 
 Group = dict[str, Any]
 
-# Products of a root, about, against those of a step's means and direction.
-_ROOT_PRODUCTS = 30
+SOLVERS = ("prism", "eigh")
+# By `tools/train --only Shampoo`: a tolerance of 1e-2 costs no loss against eigh's roots, 1e-1 does.
+_TOLERANCE = 1e-2
 
 
-class BlockCut(NamedTuple):
-    """How a weight is cut, as `[shape[0], product of the rest]`, into blocks of at most `largest`.
-
-    frequency: the steps between two roots of a block.
-    """
-
-    shape: tuple[int, ...]
-    largest: int
-    frequency: int
-
-    def boxes(self) -> tuple[Box, ...]:
-        """The fewest blocks, row by row, and even ones.
-
-        Even ones make more of one size than full ones with a remainder would, and thus larger batches.
-        """
-        sizes = (self.shape[0], prod(self.shape[1:]))
-        rows, columns = (even_spans(size, -(-size // self.largest)) for size in sizes)
-        return tuple((r, c) for r in rows for c in columns)
-
-    def _cost(self, box: Box) -> int:
-        m, n = shape_of(box)
-        return _ROOT_PRODUCTS * (m**3 + n**3) // self.frequency + 2 * m * n * (m + n)
-
-    def plan(self, dim: int, ranks: tuple[int, int]) -> ParameterPlan:
-        """The plan for (replicas, shards) ranks, where shards cut the matrix along `dim`."""
-        form, boxes = (self.shape[0], prod(self.shape[1:])), self.boxes()
-        spans = chunk_spans(form[dim], ranks[1])
-        return ParameterPlan(form, dim, spans, boxes, tuple(map(self._cost, boxes)))
+def _correction(step: Tensor, beta: float, dtype: torch.dtype) -> Tensor:
+    """The total weight of what a mean has taken in, 1 - beta^step; 1 for a sum and for no mean at all."""
+    step = step.to(dtype)
+    if not 0 < beta < 1:
+        return torch.ones_like(step)
+    # A caller's graph would make a guard of the logarithm's value. In float32 1 - 0.999 has lost five digits.
+    is_traced = torch.compiler.is_compiling()
+    logarithm = torch.log1p(step.new_full((), beta - 1)) if is_traced else log(beta)
+    return -torch.expm1(step * logarithm)
 
 
 def _take_in(average: Tensor, new: Tensor, beta: float) -> None:
     """Make an exponential mean of what was taken in, or for beta = 1 the plain sum."""
     weight = 1 - beta if beta < 1 else 1
     if torch.compiler.is_compiling():
-        # Of alpha's value a caller's graph would make a guard.
+        # A caller's graph would make a guard of alpha's value.
         average.mul_(beta).add_(new * weight)
     else:
         average.mul_(beta).add_(new, alpha=weight)
 
 
-def correction(step: Tensor, beta: float, dtype: torch.dtype) -> Tensor:
-    """The total weight of what a mean has taken in, 1 - beta^step; 1 for a sum and for no mean at all."""
-    step = step.to(dtype)
-    if not 0 < beta < 1:
-        return torch.ones_like(step)
-    # Of a logarithm's value a caller's graph would make a guard. In float32 1 - 0.999 has lost five digits.
-    is_traced = torch.compiler.is_compiling()
-    logarithm = torch.log1p(step.new_full((), beta - 1)) if is_traced else log(beta)
-    return -torch.expm1(step * logarithm)
+class WeightStep:
+    """A step of a weight, begun by counting it; kept: the dtype of its state."""
 
-
-def has_started(group: Group) -> bool:
-    """Whether a group's steps are preconditioned by now."""
-    started: bool = group["count"] >= group["start_step"]
-    return started
-
-
-class WeightStep(NamedTuple):
-    """A step of a weight: its group, its state and the dtype of that, the corrections of mean and square."""
-
-    group: Group
-    state: dict[str, Any]
-    kept: torch.dtype
-    corrections: tuple[Tensor, Tensor]
-
-    @property
-    def is_grafted(self) -> bool:
-        return has_started(self.group) and self.group["grafting"] != "none"
-
-
-def weight_step(group: Group, state: dict[str, Any], weight: Tensor) -> WeightStep:
-    """Begin a step of a weight by counting it."""
-    if "step" not in state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
-    state["step"] += 1
-    kept = accumulation_dtype(weight.dtype)
-    first, second = (correction(state["step"], beta, kept) for beta in group["betas"])
-    return WeightStep(group, state, kept, (first, second))
+    def __init__(self, group: Group, state: dict[str, Any], weight: Tensor):
+        self.group, self.state, self.kept = group, state, accumulation_dtype(weight.dtype)
+        if "step" not in state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
+        state["step"] += 1
+        # Those of the mean and of the square.
+        self.corrections = [_correction(state["step"], beta, self.kept) for beta in group["betas"]]
+        self.is_preconditioned: bool = group["count"] >= group["start_step"]
+        self.is_grafted = self.is_preconditioned and group["grafting"] != "none"
 
 
 class BlockStep:
@@ -132,8 +89,8 @@ class BlockStep:
         return self._key(name) in self.weight.state
 
     def _prepare(self, like: Tensor) -> None:
-        """Make the state that is not there yet."""
-        group, state, kept, _ = self.weight
+        """Make the state that a first step lacks."""
+        group, state, kept = self.weight.group, self.weight.state, self.weight.kept
         if not self.has("mean") and group["betas"][0] > 0:
             state[self._key("mean")] = torch.zeros_like(like, dtype=kept)
         if not self.has("square") and (self._number is None or group["grafting"] == "adam"):
@@ -157,7 +114,7 @@ class BlockStep:
 
     def update(self) -> tuple[Tensor, Tensor | None]:
         """The update, and where it is to be grafted its norm and that of the plain one."""
-        if not has_started(self.weight.group):
+        if not self.weight.is_preconditioned:
             return self.plain(), None
         update: Tensor = self["left_root"] @ self._mean() @ self["right_root"]
         if not self.weight.is_grafted:
@@ -165,44 +122,98 @@ class BlockStep:
         return update, torch.stack([torch.linalg.vector_norm(each) for each in (update, self.plain())])
 
 
-def updates_of(own: Round, numbers: list[int], steps: dict[Block, BlockStep]) -> dict[Block, Tensor]:
-    """The updates of some weights' blocks that are owned here, grafted weight by weight.
+class RootOptions(NamedTuple):
+    """The options of inverse roots; see `Shampoo`."""
 
-    A grafted update has the norm of the plain one; one of zeros stays as it is.
+    p: int
+    eps: float
+    steps: int | None
+    solver: str
+
+
+def inverse_roots(A: Tensor, correction: Tensor, options: RootOptions) -> Tensor:
+    """Inverse p-th roots of damped factors over their bias corrections, (A/b + damping)^(-1/p).
+
+    A: `[b, n, n]`, a sum of GGᵀ each; correction: `[b, 1, 1]`. The identity for a factor whose trace is
+    zero or subnormal, i.e. whose gradients were all zero.
     """
-    updates: dict[Block, Tensor] = {}
-    norms: dict[Block, Tensor] = {}
-    weights: dict[int, list[Block]] = {}
-    for block in own.exchange.route(numbers).blocks:
-        if block in steps:
-            updates[block], found = steps[block].update()
-            if found is not None:
-                norms[block] = found
-        if own.requests[block.parameter].details.is_grafted:
-            weights.setdefault(block.parameter, []).append(block)
-    # A block's owner knows its norms; those of a weight of several are put together, the others' as zeros.
-    several = [block for blocks in weights.values() if len(blocks) > 1 for block in blocks]
-    if several and not own.exchange.alone:
-        none = own.returns.new_zeros(2)
-        together = own.exchange.sum(torch.stack([norms.get(block, none) for block in several]))
-        norms.update(zip(several, together.unbind()))
-    for blocks in weights.values():
-        if here := [block for block in blocks if block in updates]:
-            each = [norms[block] for block in blocks]
-            total = torch.linalg.vector_norm(torch.stack(each), dim=0) if len(each) > 1 else each[0]
-            factor = total[1] / nonzero(total[0])
-            updates.update((block, updates[block] * factor) for block in here)
-    return updates
+    p, eps, steps, solver = options
+    A = (A + A.mT) / 2
+    # The damping is relative, so that there is none for a zero factor.
+    empty = _trace(A) < torch.finfo(A.dtype).tiny
+    A = torch.where(empty, identity_like(A), A)
+    if solver == "eigh":
+        # Eigenvalues that rounding made negative count as zero.
+        values, Q = torch.linalg.eigh(A)
+        damped = values.clamp(min=0) + eps / A.shape[-1] * _trace(A)[:, 0]
+        root = (Q * damped.pow(-1 / p).unsqueeze(-2)) @ Q.mT
+    else:
+        # The condition is that of an even spectrum above its damping. A factor of rank one has 1 + n/eps, but
+        # no training was found to be the better for steps that reach it; past the reciprocal of the machine
+        # epsilon rounding undoes them.
+        condition = min(1 / eps, 1 / torch.finfo(A.dtype).eps)
+        how: dict[str, Any] = (
+            {"tol": _TOLERANCE, "condition": condition} if steps is None else {"steps": steps}
+        )
+        root = cast(Tensor, inv_root(A, p, eps=eps, **how))
+    return cast(Tensor, root * correction ** (1 / p))
 
 
-def factors_of(state: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
-    """The factors of a weight's blocks that are here, each with its root, in the order of the blocks."""
-    blocks = sorted(int(name.partition(".")[2]) for name in state if name.startswith("left."))
-    return [
-        (state[f"{side}.{block}"], state[f"{side}_root.{block}"])
-        for block in blocks
-        for side in ("left", "right")
-    ]
+def _trace(A: Tensor) -> Tensor:
+    return diagonal(A).sum(-1)[:, None, None]
+
+
+class _Root(NamedTuple):
+    """A factor, its root, the number of gradients in it, and what the factors of one batch have in common."""
+
+    factor: Tensor
+    root: Tensor
+    taken: Tensor
+    batch: tuple[int, torch.dtype, torch.device, float, RootOptions]
+
+
+def _roots_of(group: Group, state: dict[str, Any]) -> list[_Root]:
+    """The roots of a weight's blocks that are here, in the order of the blocks."""
+    options = RootOptions(*(group[name] for name in RootOptions._fields))
+    roots = []
+    for block in sorted(int(name.partition(".")[2]) for name in state if name.startswith("left.")):
+        for side in ("left", "right"):
+            factor, root = state[f"{side}.{block}"], state[f"{side}_root.{block}"]
+            batch = len(factor), factor.dtype, factor.device, group["betas"][1], options
+            roots.append(_Root(factor, root, state["step"], batch))
+    return roots
+
+
+def refresh_roots(
+    solve: Callable[..., Tensor], states: list[tuple[Group, dict[str, Any]]], replicas: Any
+) -> None:
+    """Compute anew the roots of weights, each given by its group and its state; equal sizes in one batch.
+
+    Weights without a gradient now are among them, so that a batch's shape does not change. replicas: a group
+    of processes that have the same states; each solves a share, balanced by n³.
+    """
+    world, here = (1, 0) if replicas is None else (replicas.size(), replicas.rank())
+    roots = [root for group, state in states for root in _roots_of(group, state)]
+    costs = [len(root.factor) ** 3 for root in roots]
+    ranks = largest_first(costs, [0] * world) if world > 1 else [here] * len(roots)
+    batches: dict[tuple[Any, ...], list[_Root]] = {}
+    solved: dict[tuple[torch.dtype, torch.device], list[list[Tensor]]] = {}
+    for own, rank in zip(roots, ranks):
+        if rank == here:
+            batches.setdefault(own.batch, []).append(own)
+        key = own.root.dtype, own.root.device
+        solved.setdefault(key, [[] for _ in range(world)])[rank].append(own.root)
+    for (_, dtype, _, beta, options), batch in batches.items():
+        factors, targets, taken, _ = zip(*batch)
+        corrections = _correction(torch.stack(taken), beta, dtype)[:, None, None]
+        found = solve(torch.stack(factors), corrections, options)
+        torch._foreach_copy_(list(targets), list(found.unbind()))
+    for rows in solved.values() if world > 1 else ():
+        boxes = [[whole_box(root.shape) for root in row] for row in rows]
+        spread = bring_together(rows[here], boxes, next(root for row in rows for root in row), replicas)
+        for row, pieces in zip(rows, spread):
+            for root, piece in zip(row, pieces):
+                root.copy_(piece)
 
 
 def restored(saved: dict[str, Any], weight: Tensor, owned: list[int]) -> dict[str, Any]:

@@ -1,37 +1,22 @@
 """Muon with orthogonalisation by any rule of the library."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from .._interface.options import RuleLike, check_name
+from .._interface.options import RuleLike
 from .._iteration.precision import accumulation_dtype
-from ._layout import Layout, aligned, local, shard_of, working_part
-from ._normuon import SECOND_MOMENT, RowNormaliser, has_whole_rows
-from ._optimizer import MatrixOptimizer, Stepping, gradient_of
-from ._options import (
-    SolveOptions,
-    check_amount,
-    check_dtype,
-    check_flag,
-    check_rate,
-    check_solve,
-    group_defaults,
-    resolve_rule,
-    solve_options,
-)
-from ._polar import BatchSolver, MatrixCut, Wanted, matrix_cut, orthogonalise
-from ._round import Direction, Request, Shares
-
-_ADJUSTMENTS = ("original", "match_rms_adamw")
-# What torch.optim.Muon's param groups do not have.
-_OWN_OPTIONS = (
-    *("rule", "degree", "sketch_size", "seed", "dtype", "flatten", "heads", "heads_by"),
-    *("momentum_dtype", "beta2", "cautious"),
-)
+from . import _options as check
+from ._normuon import SECOND_MOMENT, EvenRows, row_dims
+from ._optimizer import MatrixOptimizer, Stepping, apply_update
+from ._options import SolveOptions, group_defaults, resolve_rule, solve_options
+from ._polar import BatchSolver, MatrixCut, matrix_cut, orthogonalise
+from ._processes import Layout, aligned_gradient, local, working_part
+from ._round import Request
 
 
 class Muon(MatrixOptimizer):
@@ -46,17 +31,16 @@ class Muon(MatrixOptimizer):
 
     Args:
         params: parameters, named parameters or param groups, as for any optimizer of torch; each of at
-            least two dimensions. Those that FSDP2 shards (DTensor) are solved by one process each, to which
-            the shards travel and from which they return; matrices that a shard holds whole (experts, heads)
-            are solved where they are. Those cut in other ways (tensor parallel) are gathered by every
-            process, which solves them all.
+            least two dimensions, in float64, float32, bfloat16 or float16. Each matrix that FSDP2 shards
+            (DTensor) is solved by one process, to which its shards travel; matrices that a shard holds whole
+            (experts, heads) are solved there. What is cut in other ways (tensor parallel) is gathered and
+            solved by every process.
         lr, weight_decay, momentum, nesterov: γ (a number, or a tensor of one element), λ, μ, the choice of D.
         ns_coefficients: None, or the quintic's (a, b, c), as in `torch.optim.Muon`: the same as
             `rule=[(a, b, c)]`, and torch's default (3.4445, -4.775, 2.0315) as `rule="jordan"`, which `rule`
             may overrule.
-        eps: not used, kept for the same reason. torch's eps bounds the norm that a matrix is divided by, so
-            that gradients below 1e-7 lose their step; here a solve does not depend on the scale, and a zero
-            matrix gives a zero step.
+        eps: not used, for a solve does not depend on the gradient's scale. torch divides by at least its eps,
+            so that gradients below 1e-7 lose their step.
         ns_steps: number of iterations, ≥ 1.
         adjust_lr_fn: None or "original", or "match_rms_adamw".
         rule, degree, sketch_size, seed: see `polar`. `rule=None` is what `ns_coefficients` says, else
@@ -74,27 +58,24 @@ class Muon(MatrixOptimizer):
             divided by the root of its own, and the update given the norm that it had. 0.95 in its source.
         cautious: let weights decay only where the update moves them towards zero.
         compile: True, False for eager solves, or keyword arguments of `torch.compile`, such as
-            `{"mode": "max-autotune-no-cudagraphs"}`. A new number of matrices, where gradients are missing,
-            may take another graph; the batch is then filled with zeros up to twice over to avoid it.
+            `{"mode": "max-autotune-no-cudagraphs"}`. A batch of which gradients are missing is filled with
+            zeros, up to twice over, so that it needs no graph of its own.
         process_group: a group whose processes hold the same parameters (DDP; for hybrid sharding that of the
             mesh dimension that replicates) or the same shards of them, as a ProcessGroup or a DeviceMesh of
-            one dimension. Each solves a share of the matrices, balanced by the cost of their products, and an
-            all-gather brings the polar factors together. None: each solves them all. Its processes must have
-            gradients for the same parameters.
+            one dimension; they must have gradients for the same parameters. Each solves a share of equal
+            cost, which an all-gather spreads. None: each process solves all.
+
+    All options from `lr` to `cautious` may differ by param group. `state_dict` has the layout of torch's,
+    whose checkpoints load: options that they lack stay as they are, but for a rule that is "jordan" or a
+    table, which becomes that of the checkpoint's coefficients. torch loads ours, and runs its own iteration.
 
     A compiled train step of the caller's takes `step` into its graph, where the optimizer is an argument or a
     closure's variable (of a global Dynamo makes constants) and no other process takes part: one graph for the
     first step and one for the others, at any rate.
 
-    All options from `lr` to `heads` may differ by param group. `state_dict` has the layout of torch's, whose
-    checkpoints load: options that they lack stay as they are, but for a rule that is "jordan" or a table,
-    which becomes that of the checkpoint's coefficients. torch loads ours too, and runs its own iteration.
-
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed; also for parameters that
-            are complex, of one dimension, or flattened by FullyShardedDataParallel.
-        RuntimeError: in `step`, for sparse gradients. A NaN or infinite gradient makes
-            its own parameter NaN and no other, as in torch.
+    Raises TypeError or ValueError, naming the argument, what it was and what is allowed, also for parameters
+    that are complex, of one dimension, or flattened by FullyShardedDataParallel; `step` raises RuntimeError
+    for sparse gradients. A NaN or infinite gradient makes its own parameter NaN and no other, as in torch.
 
     Cost: that of `polar` for each matrix; memory for one copy of the largest batch, and its solve. With W
     processes a W-th of the solves each, and memory for this process's directions and results.
@@ -156,13 +137,18 @@ class Muon(MatrixOptimizer):
         super().__init__(params, defaults, compile, process_group)
 
     _saved_options = ("momentum", "nesterov", "ns_steps")
+    _checks: ClassVar = {
+        **{"lr": check.rate, "nesterov": check.flag, "cautious": check.flag},
+        **dict.fromkeys(("momentum", "weight_decay", "eps"), check.amount),
+        **{"momentum_dtype": check.matrix_dtype, "ns_steps": check.integer(1)},
+        "beta2": partial(check.decay, or_none=True),
+        "adjust_lr_fn": check.optional(check.choice("original", "match_rms_adamw")),
+        **check.SOLVE,
+    }
 
     def _begin(self, compile: bool | dict[str, Any]) -> None:
         super()._begin(compile)
         self._polar = BatchSolver(self._compile_options)
-
-    def _new_shares(self) -> Shares:
-        return Shares(keeps=False)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._check_saved(state)
@@ -170,41 +156,30 @@ class Muon(MatrixOptimizer):
         for own, loaded in zip(self.__dict__.get("param_groups", ()), state["param_groups"]):
             if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
                 resolve_rule(loaded)
-            for name in _OWN_OPTIONS:
+            # torch's has fewer options.
+            for name in self.defaults.keys() & own.keys():
                 loaded.setdefault(name, own[name])
         super().__setstate__(state)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; see `torch.optim.Optimizer.add_param_group`."""
-        if isinstance(param_group, dict) and "ns_coefficients" in param_group:
-            # They replace the rule of the defaults.
-            param_group = {"rule": None, **param_group}
-        elif isinstance(param_group, dict) and "rule" in param_group:
-            param_group = {"ns_coefficients": None, **param_group}
+        # Either replaces both of the defaults.
+        pair = ("ns_coefficients", "rule")
+        if isinstance(param_group, dict) and any(name in param_group for name in pair):
+            param_group = {**dict.fromkeys(pair), **param_group}
         super().add_param_group(param_group)
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        group["lr"] = check_rate(group["lr"])
-        for name in ("momentum", "weight_decay", "eps"):
-            group[name] = check_amount(name, group[name])
-        check_flag("nesterov", group["nesterov"])
-        check_flag("cautious", group["cautious"])
-        check_dtype("momentum_dtype", group["momentum_dtype"])
-        if group["beta2"] is not None:
-            group["beta2"] = check_amount("beta2", group["beta2"])
-            if group["beta2"] >= 1:
-                raise ValueError(f"beta2 must be None or in [0, 1), got {group['beta2']}")
-        if group["adjust_lr_fn"] is not None:
-            check_name("adjust_lr_fn", group["adjust_lr_fn"], _ADJUSTMENTS)
+        super()._check_group(group)
         resolve_rule(group)
-        check_solve(group, "ns_steps")
+        check.check_solve(solve_options(group, "ns_steps"))
 
     def _cut(self, group: dict[str, Any], param: Tensor) -> MatrixCut:
-        return matrix_cut(param.shape, group["flatten"], group["heads"], group["heads_by"])
+        return matrix_cut(param.shape, **{name: group[name] for name in ("flatten", "heads", "heads_by")})
 
     def _layout(self, group: dict[str, Any], param: Tensor) -> Layout:
         layout = super()._layout(group, param)
-        splits_rows = group["beta2"] is not None and not has_whole_rows(layout, param, group["flatten"])
+        splits_rows = group["beta2"] is not None and layout.dim in row_dims(param, group["flatten"])
         if layout.dim and (splits_rows or not self._cut(group, param).suits(layout)):
             return layout.whole()
         return layout
@@ -216,7 +191,7 @@ class Muon(MatrixOptimizer):
                 self.state[param][name] = saved[name].to(param.device, dtype, copy=True)
 
     def _step(self, stepping: Stepping) -> None:
-        even = RowNormaliser()
+        even = EvenRows()
         requests: list[Request] = []
         for group, active in stepping:
             options = solve_options(group, "ns_steps")
@@ -225,11 +200,11 @@ class Muon(MatrixOptimizer):
         even.finish()
 
     def _request(
-        self, group: dict[str, Any], param: Tensor, even: RowNormaliser, options: SolveOptions
+        self, group: dict[str, Any], param: Tensor, even: EvenRows, options: SolveOptions
     ) -> Request:
         """Advance a parameter's momentum; what is to be orthogonalised, and how the update is applied."""
-        direction = self._direction(group, param)
-        share, beta, flatten = self._shares[param], group["beta2"], group["flatten"]
+        share = self._shares[param]
+        end, start = self._direction(group, param, share.layout)
         cut: MatrixCut = share.cut
 
         def factor(m: int, n: int) -> float:
@@ -238,24 +213,19 @@ class Muon(MatrixOptimizer):
         # Matrices of several shapes have their factors before they are one update.
         of_all = 1.0 if cut.matrix is None else factor(*cut.matrix)
 
-        def take(update: Tensor) -> None:
-            _apply(group, param, shard_of(update, param, share.layout), of_all)
+        apply: Callable[[Tensor], None] = partial(apply_update, group, param, share.layout, of_all)
+        if group["beta2"] is not None:
+            even.expect(share, end.device)
+            apply = partial(even, share, param, self.state[param], group, apply)
+        details = options, factor if cut.matrix is None else None
+        return Request(share, apply, details, end, start, group["momentum"])
 
-        def apply(update: Tensor) -> None:
-            update = update.reshape(direction.end.shape)
-            if beta is None:
-                take(update)
-            else:
-                even(update, share, param, self.state[param], beta, flatten, take)
-
-        if beta is not None:
-            even.expect(share, direction.end.device)
-        return Request(share, direction, apply, Wanted(options, factor if cut.matrix is None else None))
-
-    def _direction(self, group: dict[str, Any], param: Tensor) -> Direction:
-        """The momentum with this step's gradient in it, or Nesterov's mean of the two."""
-        layout, grad = self._shares[param].layout, aligned(gradient_of(param), param)
-        state, momentum, kept = self.state[param], group["momentum"], group["momentum_dtype"] or grad.dtype
+    def _direction(
+        self, group: dict[str, Any], param: Tensor, layout: Layout
+    ) -> tuple[Tensor, Tensor | None]:
+        """The momentum with this step's gradient in it, and for Nesterov's mean of the two the gradient."""
+        grad, state, momentum = aligned_gradient(param), self.state[param], group["momentum"]
+        kept = group["momentum_dtype"] or grad.dtype
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(grad, dtype=kept, memory_format=torch.preserve_format)
         # The option may be another one by now.
@@ -265,29 +235,8 @@ class Muon(MatrixOptimizer):
         if mean is not buffer:
             buffer.copy_(mean)
         if layout.gathered:
-            whole = grad.lerp(mean, momentum) if group["nesterov"] else mean
-            return Direction(working_part(whole, layout))
-        if group["nesterov"]:
-            return Direction(local(mean), local(grad), momentum)
-        return Direction(local(mean))
-
-
-def _apply(group: dict[str, Any], param: Tensor, update: Tensor, factor: float) -> None:
-    """Take the step of this process's part of a parameter."""
-    lr, target = group["lr"], local(param)
-    # Reading a rate from the host waits for nothing; one on a device is not read.
-    if isinstance(lr, Tensor) and lr.device.type == "cpu" and not torch.compiler.is_compiling():
-        lr = lr.item()
-    decay = lr * group["weight_decay"]
-    if group["cautious"]:
-        target.sub_(torch.where(update.sign() == target.sign(), target, 0) * decay)
-    else:
-        target.mul_(1 - decay)
-    if isinstance(lr, Tensor) or torch.compiler.is_compiling():
-        # An alpha is a number, of whose value a caller's graph would make a guard.
-        target.sub_((update * (lr * factor)).to(target.dtype))
-    else:
-        target.add_(update, alpha=-lr * factor)
+            return working_part(grad.lerp(mean, momentum) if group["nesterov"] else mean, layout), None
+        return local(mean), local(grad) if group["nesterov"] else None
 
 
 def _rate_factor(adjust_lr_fn: str | None, m: int, n: int) -> float:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from ._optimizer import load_as_torch
+from ._optimizer import evaluated, load_as_torch
 from .muon import Muon
 from .parameters import ParameterSplit, split_parameters
 
@@ -28,8 +28,7 @@ class MuonWithAdamW(Optimizer):
 
     A step is that of `Muon` and that of `torch.optim.AdamW` on the same gradients, to the bit.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
+    Raises TypeError or ValueError, naming the argument, what it was and what is allowed.
 
     Example:
         >>> import torch
@@ -55,7 +54,7 @@ class MuonWithAdamW(Optimizer):
     ):
         common = {"lr": lr, "weight_decay": weight_decay}
         own = {"compile": compile, "process_group": process_group, "adjust_lr_fn": "match_rms_adamw"}
-        # By whether they use Muon: how each is made when its first group comes, and what was made.
+        # The options that each part is made with when its first group comes, and the parts, by `use_muon`.
         self._options = {
             True: {**common, **own, **_checked("muon", muon)},
             False: {**common, **_checked("adamw", adamw)},
@@ -89,11 +88,8 @@ class MuonWithAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; returns the closure's loss, evaluated with gradients, or None."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        """Take one step; returns the loss of a closure."""
+        loss = evaluated(closure)
         self._link()
         for part in self._parts.values():
             part.step()
@@ -127,7 +123,7 @@ def _checked(name: str, options: Any) -> dict[str, Any]:
 
 
 def _groups(params: Any) -> Any:
-    """Param groups of a model or of its split; what is already groups as it is."""
+    """Param groups of a model or of its split; anything else is param groups already."""
     split = split_parameters(params) if isinstance(params, nn.Module) else params
     if not isinstance(split, ParameterSplit):
         return params

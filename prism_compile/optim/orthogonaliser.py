@@ -7,38 +7,29 @@ import torch
 from torch import Tensor
 
 from .._interface.options import RuleLike
-from ._layout import check_process_group, layout_of, placed_like, shard_of, working_part
-from ._options import check_compile, check_rule_like, check_solve, check_tensor, group_defaults, solve_options
-from ._polar import BatchSolver, Wanted, matrix_cut, orthogonalise
-from ._round import Direction, Request, Shares
+from . import _options as check
+from ._polar import BatchSolver, matrix_cut, orthogonalise
+from ._processes import check_process_group, layout_of, placed_like, shard_of, working_part
+from ._round import Request, Shares
 
 
 class Orthogonaliser:
     """Polar factors of many tensors at once: in batches, compiled, shared out over processes.
 
-    It is what `Muon` does with its directions, for other optimizers. Tensors of equal (or of
-    transposed) shape and dtype are one batch of one call of `polar`, compiled once for each such batch and
-    kept by this object. Those that FSDP2 shards (DTensor) are put together by the process that solves them.
+    It is what `Muon` does with its directions, for other optimizers: in the same batches, whose graphs this
+    object keeps, and shared out in the same way.
 
     Args:
         steps, rule, degree, sketch_size, seed: see `polar`.
         dtype: the dtype of the iteration; None for the tensor's own.
-        flatten: read `[out, ...]` as the matrix `[out, rest]`; False: leading dimensions are a batch.
-        heads, heads_by: the number of matrices of equal height that each matrix stacks, or the height of
-            each; with `heads_by="columns"` their number or widths side by side.
-        compile: True, False for eager solves, or keyword arguments of `torch.compile`.
-        process_group: a ProcessGroup, or a DeviceMesh of one dimension, whose processes hold the same tensors
-            (or the same shards) and share the solves. Each must call with the same shapes in the same order.
+        flatten, heads, heads_by, compile: see `Muon`.
+        process_group: see `Muon`, of the tensors. Each process must call with the same shapes in the same
+            order.
 
     Called with a sequence of tensors `[m, n]` or of more dimensions (float64, float32, bfloat16, float16) it
     returns a list of their polar factors, of the same shapes, dtypes and placements.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed.
-
-    Cost: that of `polar` for each matrix, a W-th of them on each of W processes.
-
-    Source: K. Jordan, Muon (2024); the rule's own, see `polar`.
+    Raises TypeError or ValueError, naming the argument, what it was and what is allowed.
 
     Example:
         >>> import torch
@@ -64,12 +55,12 @@ class Orthogonaliser:
         compile: bool | dict[str, Any] = True,
         process_group: Any = None,
     ):
-        rule = check_rule_like(rule)
-        options = group_defaults(locals())
-        check_solve(options, "steps")
-        self._options = solve_options(options, "steps")
-        self._how = options["flatten"], options["heads"], options["heads_by"]
-        self._polar = BatchSolver(check_compile(compile))
+        options = check.group_defaults(locals())
+        check.check_options(options, {"steps": check.integer(1), "rule": check.rule, **check.SOLVE})
+        self._options = check.solve_options(options, "steps")
+        check.check_solve(self._options)
+        self._how = {name: options[name] for name in ("flatten", "heads", "heads_by")}
+        self._polar = BatchSolver(check.check_compile(compile))
         self._shares = Shares(keeps=False)
         self._process_group = check_process_group(process_group)
 
@@ -81,22 +72,22 @@ class Orthogonaliser:
             raise TypeError(f"updates must be a sequence of tensors, got one {type(updates).__name__}")
         updates = list(updates)
         for update in updates:
-            check_tensor(update, "updates")
+            check.check_tensor(update, "updates")
         layouts = [layout_of(update, self._process_group, "updates") for update in updates]
-        cuts = [matrix_cut(update.shape, *self._how, "updates") for update in updates]
+        cuts = [matrix_cut(update.shape, name="updates", **self._how) for update in updates]
         layouts = [own if cut.suits(own) else own.whole() for own, cut in zip(layouts, cuts)]
         filled = [i for i, update in enumerate(updates) if update.numel()]
         self._shares.share_out([(i, layouts[i], cuts[i]) for i in filled])
-        found: dict[int, Tensor] = {}
+        found = [torch.empty_like(update) if not update.numel() else update for update in updates]
 
         def request(i: int) -> Request:
             direction = working_part(updates[i], layouts[i])
 
             def take(factor: Tensor) -> None:
-                shard = shard_of(factor.reshape(direction.shape).to(direction.dtype), updates[i], layouts[i])
+                shard = shard_of(factor.to(direction.dtype), updates[i], layouts[i])
                 found[i] = placed_like(shard, updates[i])
 
-            return Request(self._shares[i], Direction(direction), take, Wanted(self._options))
+            return Request(self._shares[i], take, (self._options, None), direction)
 
         orthogonalise(self._polar, map(request, filled))
-        return [found[i] if i in found else torch.empty_like(update) for i, update in enumerate(updates)]
+        return found

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ._split.roles import Roles
-from ._split.weights import Weight, weights_of
+from ._roles import Roles, Weight, weights_of
 
 _KINDS = ("matrix", "stack", "rest")
 _BLOCK = re.compile(r"(?<![^.])\d+(?=\.)")
@@ -84,23 +83,17 @@ def split_parameters(model: nn.Module, overrides: Mapping[str, str] | None = Non
     unless blocks repeat them; experts' routers. By name: the outputs of what is called `head`, `classifier`,
     `score` or the like, layers in `embed`, `router` or the like, parameters that lie in no layer and are not
     called `weight` or the like. Parameters of at least three dimensions that are no convolution's are stacks
-    of matrices, as of experts.
-    LoRA's factors go where the weight would that they adapt.
+    of matrices, as of experts. LoRA's factors go where the weight would that they adapt.
 
     Args:
         model: the whole model, wrapped (by `DistributedDataParallel`, say) or not.
-        overrides: what is to be instead of what is found, by patterns of `fnmatch` for parameters' names, of
-            which the first that fits is taken: "matrix" (`[out, ...]` is read as `[out, rest]`), "stack"
-            (leading dimensions are a batch) or "rest".
+        overrides: the kind of a `Decision` instead of the one that is found, by patterns of `fnmatch` for
+            parameters' names, of which the first that fits is taken.
 
-    Returns:
-        A `ParameterSplit`. It unpacks as `matrices, rest`, param groups for `Muon` and for AdamW or the like;
-        printed, it says what was decided and why. A tied parameter appears once, by its first name.
+    Returns a `ParameterSplit`, in which a tied parameter appears once, by its first name.
 
-    Raises:
-        TypeError: `overrides` is no mapping.
-        ValueError: `overrides` has a pattern that fits no trainable parameter, a kind that is none of the
-            three, or makes a matrix of fewer than two dimensions.
+    Raises TypeError or ValueError for overrides that are no mapping, fit no trainable parameter, have another
+    kind, or make a matrix of fewer than two dimensions.
 
     Example:
         >>> from torch import nn

@@ -1,34 +1,62 @@
 """Shampoo, its inverse roots by PRISM."""
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from math import prod
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from .._interface.numbers import check_integer
-from .._interface.options import check_name
 from .._iteration.precision import accumulation_dtype
-from ._layout import Layout, aligned, local, shard_of, working_part
-from ._optimizer import MatrixOptimizer, Stepping, gradient_of
-from ._options import check_amount, check_flag, check_pair, check_rate, group_defaults
-from ._plan import Block
+from .._iteration.scaling import nonzero
+from . import _options as check
+from ._optimizer import MatrixOptimizer, Stepping, apply_update
+from ._plan import Block, Box, ParameterPlan, chunk_spans, even_spans, shape_of
+from ._polar import compiled_apart
 from ._preconditioner import (
-    BlockCut,
+    SOLVERS,
     BlockStep,
     Group,
     WeightStep,
-    has_started,
+    inverse_roots,
+    refresh_roots,
     restored,
-    updates_of,
-    weight_step,
 )
-from ._roots import SOLVERS, compiled_inverse_roots, inverse_roots, refresh_roots
-from ._round import Direction, Request, Round, Shares, rounds_of
+from ._processes import Layout, aligned_gradient, sum_over, working_part
+from ._round import Request, Round, rounds_of
 
-_GRAFTS = ("none", "sgd", "adam")
+# Products of a root, about, against those of a step's means and direction.
+_ROOT_PRODUCTS = 30
+
+
+class BlockCut(NamedTuple):
+    """How a weight is cut, as `[shape[0], product of the rest]`, into blocks of at most `largest`.
+
+    frequency: the steps between two roots of a block.
+    """
+
+    shape: tuple[int, ...]
+    largest: int
+    frequency: int
+
+    def plan(self, dim: int, ranks: tuple[int, int]) -> ParameterPlan:
+        """The plan for (replicas, shards) ranks, where shards cut the matrix along `dim`.
+
+        The blocks are the fewest, row by row, and even: that makes more of one size than full ones with a
+        remainder would, and thus larger batches.
+        """
+        form = self.shape[0], prod(self.shape[1:])
+        rows, columns = (even_spans(size, -(-size // self.largest)) for size in form)
+        boxes = tuple((r, c) for r in rows for c in columns)
+        return ParameterPlan(
+            form, dim, chunk_spans(form[dim], ranks[1]), boxes, tuple(map(self._cost, boxes))
+        )
+
+    def _cost(self, box: Box) -> int:
+        m, n = shape_of(box)
+        return _ROOT_PRODUCTS * (m**3 + n**3) // self.frequency + 2 * m * n * (m + n)
 
 
 class Shampoo(MatrixOptimizer):
@@ -46,13 +74,11 @@ class Shampoo(MatrixOptimizer):
     preconditioner. Factors of one size, of all weights in a group, are one batch of one solve.
 
     Args:
-        params: parameters, or groups of them with options of their own; float64, float32, bfloat16, float16.
-        lr: learning rate, a number or a tensor of one element.
+        params, lr, weight_decay, compile: as for `Muon`, but of any number of dimensions.
         betas: decay of the gradients' mean, in [0, 1), and of the covariances and squares, in [0, 1]; 1 sums
             them, as the paper does.
         eps: damping > 0, relative to the mean eigenvalue. In float32 no less than about 1e-7 times the
             largest factor's size: below it rounding makes an eigenvalue negative.
-        weight_decay: decoupled weight decay.
         max_preconditioner_dim: largest size of a factor.
         precondition_frequency: the roots are computed anew every so many steps, the first time at
             `start_step`.
@@ -64,12 +90,7 @@ class Shampoo(MatrixOptimizer):
         solver: "prism", or "eigh" for `torch.linalg.eigh`, which on a GPU waits for the device.
         steps: steps of `inv_root`; None is what `steps_for` names for tol=1e-2 at the condition 1/eps (p = 4,
             eps = 1e-4: 5), from where on `tools/train --only Shampoo` ends at the loss of eigh's roots.
-        compile: True, False for eager solves, or keyword arguments of `torch.compile`; one graph for each
-            size and number of factors.
-        process_group: a group whose processes hold the same parameters (DDP; for hybrid sharding that of the
-            mesh dimension that replicates), as a ProcessGroup or a DeviceMesh of one dimension. Each solves a
-            share of the roots, and an all-gather brings them together. None: each solves them all. Its
-            processes must have gradients for the same parameters.
+        process_group: as for `Muon`; each process solves a share of the roots, which an all-gather spreads.
         shard_state: with a process_group, each process also keeps the state of its share of the blocks alone
             and finds their directions, which are gathered in every step.
 
@@ -78,24 +99,19 @@ class Shampoo(MatrixOptimizer):
     (tensor parallel; a convolution that is not cut by its first dimension) are gathered by every process.
 
     `state_dict` has what this process keeps, each block under a name of its own ("left.3"): it is saved and
-    loaded, by any number of processes, through `torch.distributed.checkpoint`.
+    loaded, by any number of processes, through `torch.distributed.checkpoint`. All state is in float32, for
+    float64 parameters in float64, also when it is loaded into a model of another dtype or device.
 
-    A compiled train step of the caller's takes `step` into its graph, where the optimizer is an argument or a
-    closure's variable (of a global Dynamo makes constants) and no other process takes part: three graphs, for
+    A compiled train step of the caller's takes `step` into its graph as it does `Muon`'s: three graphs, for
     the first step and for those with and without new roots.
 
-    Raises:
-        TypeError, ValueError: naming the argument, what it was and what is allowed; also for parameters that
-            are complex or flattened by FullyShardedDataParallel, and for a state that lacks blocks.
-        RuntimeError: from `step`, for a sparse gradient.
+    Raises as `Muon` does, and ValueError for a state that lacks blocks.
 
     `step` reads nothing back from the device and does not branch on data. Parameters without a gradient are
     skipped, their step counts included. Zero gradients give a zero step. A NaN or infinity in a gradient
     enters that parameter's means and factors and stays, as with Adam: guard the step where gradients may
     overflow. Squares of gradients below 1e-19 vanish in float32; the root of a factor that vanished is the
     identity.
-    All state is kept in float32 for half-precision and float32 parameters, in float64 for float64 ones, also
-    when it is loaded into a model of another dtype or device.
 
     Cost per step: two products of m·m·n and two of m·n·n; every `precondition_frequency` steps the two
     inverse roots, for p = 4 each 5·steps - 4 products of m·m·m and n·n·n.
@@ -133,50 +149,37 @@ class Shampoo(MatrixOptimizer):
         shard_state: bool = False,
     ):
         # The count is that of steps, which sets when roots are due; a checkpoint has it.
-        defaults = {**group_defaults(locals()), "count": 0}
-        if check_flag("shard_state", shard_state) and process_group is None:
+        defaults = {**check.group_defaults(locals()), "count": 0}
+        if check.flag("shard_state", shard_state) and process_group is None:
             raise ValueError("shard_state must be False where process_group is None, got True")
-        self._shard_state = shard_state
+        self._shares_replicas = self._shard_state = shard_state
         super().__init__(params, defaults, compile, process_group)
 
+    _keeps_shares = True
     # Of copies and of what is unpickled, which have no process_group.
-    _shard_state = False
+    _shares_replicas = _shard_state = False
 
     _saved_options = ("betas", "precondition_frequency", "count")
-
-    def _new_shares(self) -> Shares:
-        return Shares(keeps=True, shares_replicas=self._shard_state)
+    _checks: ClassVar = {
+        **{"lr": check.rate, "betas": check.betas, "weight_decay": check.amount},
+        **dict.fromkeys(("eps", "grafting_eps"), partial(check.amount, above_zero=True)),
+        **dict.fromkeys(("max_preconditioner_dim", "precondition_frequency", "p"), check.integer(1)),
+        **{"start_step": check.integer(0), "steps": check.optional(check.integer(1))},
+        **{"grafting": check.choice("none", "sgd", "adam"), "solver": check.choice(*SOLVERS)},
+    }
 
     @cached_property
     def _inverse_roots(self) -> Callable[..., Tensor]:
         """The solver of a batch; its graphs are neither copied nor pickled."""
-        options = self._compile_options
-        return inverse_roots if options is None else compiled_inverse_roots(options)
-
-    def _check_group(self, group: Group) -> None:
-        group["lr"] = check_rate(group["lr"])
-        betas = check_pair("betas", group["betas"])
-        group["betas"] = tuple(check_amount(f"betas[{i}]", beta) for i, beta in enumerate(betas))
-        for i, (beta, allowed) in enumerate(zip(group["betas"], ("[0, 1)", "[0, 1]"))):
-            if beta > 1 or (beta == 1 and i == 0):
-                raise ValueError(f"betas[{i}] must be in {allowed}, got {beta}")
-        for name in ("eps", "grafting_eps"):
-            group[name] = check_amount(name, group[name], above=True)
-        group["weight_decay"] = check_amount("weight_decay", group["weight_decay"])
-        for name in ("max_preconditioner_dim", "precondition_frequency", "p"):
-            group[name] = check_integer(name, group[name], 1)
-        group["start_step"] = check_integer("start_step", group["start_step"], 0)
-        if group["steps"] is not None:
-            group["steps"] = check_integer("steps", group["steps"], 1)
-        check_name("grafting", group["grafting"], _GRAFTS)
-        check_name("solver", group["solver"], SOLVERS)
+        if self._compile_options is None:
+            return inverse_roots
+        # One graph per shape and option set; Dynamo's limit of 8 would stop at the ninth.
+        return compiled_apart(inverse_roots, {"recompile_limit": 256, **self._compile_options})
 
     def _layout(self, group: Group, param: Tensor) -> Layout:
         layout = super()._layout(group, param)
-        if param.ndim > 2 and layout.dim:
-            # Such a shard is no part of the matrix that has a row and column for each of a block's.
-            return layout.whole()
-        return layout
+        # A shard of another dimension is no part of the matrix that has rows and columns for a block's.
+        return layout.whole() if param.ndim > 2 and layout.dim else layout
 
     def _cut(self, group: Group, param: Tensor) -> BlockCut | None:
         if param.ndim < 2:
@@ -189,20 +192,22 @@ class Shampoo(MatrixOptimizer):
         requests: list[Request] = []
         for group, active in stepping:
             for weight in active:
-                step = weight_step(group, self.state[weight], weight)
+                step = WeightStep(group, self.state[weight], weight)
                 if weight.ndim < 2:
-                    vectors.append((weight, BlockStep(step, None, aligned(gradient_of(weight), weight))))
+                    vectors.append((weight, BlockStep(step, None, aligned_gradient(weight))))
                 else:
-                    requests.append(self._request(step, weight))
-        dtypes = [request.direction.end.dtype for request in requests]
-        rounds = rounds_of((r, dtype, accumulation_dtype(dtype)) for r, dtype in zip(requests, dtypes))
-        blocks = [self._collected(own) for own in rounds]
+                    share = self._shares[weight]
+                    apply = partial(apply_update, group, weight, share.layout, 1.0)
+                    gradient = working_part(aligned_gradient(weight), share.layout)
+                    requests.append(Request(share, apply, step, gradient))
+        rounds = rounds_of((r, r.end.dtype, accumulation_dtype(r.end.dtype)) for r in requests)
+        blocks = [_collected(own) for own in rounds]
         self._refresh_roots(due)
         for weight, block in vectors:
-            _apply(block.weight.group, weight, block.plain())
+            apply_update(block.weight.group, weight, Layout(), 1.0, block.plain())
         for i in range(len(rounds)):
             for numbers in rounds[i].portions():
-                rounds[i].distribute(numbers, updates_of(rounds[i], numbers, blocks[i]))
+                rounds[i].distribute(numbers, _updates(rounds[i], numbers, blocks[i]))
         for group, active in stepping:
             group["count"] += bool(active)
 
@@ -210,26 +215,7 @@ class Shampoo(MatrixOptimizer):
         """Whether roots are computed anew; a weight that joins late has none yet."""
         is_new = not all(self.state[weight] for weight in active)
         since_start = group["count"] - group["start_step"]
-        return has_started(group) and (is_new or since_start % group["precondition_frequency"] == 0)
-
-    def _request(self, step: WeightStep, weight: Tensor) -> Request:
-        """The gradient of a weight, and how its update is applied."""
-        share = self._shares[weight]
-        gradient = working_part(aligned(gradient_of(weight), weight), share.layout)
-
-        def apply(update: Tensor) -> None:
-            _apply(step.group, weight, shard_of(update.reshape(gradient.shape), weight, share.layout))
-
-        return Request(share, Direction(gradient), apply, step)
-
-    def _collected(self, own: Round) -> dict[Block, BlockStep]:
-        """The steps of the blocks that this process owns, their gradients having been brought to it."""
-        steps: dict[Block, BlockStep] = {}
-        for block, whole in own.collect():
-            request = own.requests[block.parameter]
-            gradient = own.piece(block, request.direction.end) if whole is None else whole
-            steps[block] = BlockStep(request.details, block.number, gradient)
-        return steps
+        return since_start >= 0 and (is_new or since_start % group["precondition_frequency"] == 0)
 
     def _refresh_roots(self, groups: list[Group]) -> None:
         states = [(group, self.state[w]) for group in groups for w in group["params"] if w in self.state]
@@ -239,19 +225,49 @@ class Shampoo(MatrixOptimizer):
             # With `shard_state` a process has the factors that it solves for.
             refresh_roots(solve, states, None if self._shard_state else self._process_group)
 
-    def _owned(self, weight: Tensor) -> list[int]:
-        """The numbers of a weight's blocks that are this process's."""
-        if weight.ndim < 2 or not weight.numel():
-            return []
-        share = self._shares[weight]
-        return [block.number for block in share.exchange.route([share.number]).owned]
-
     def _restore(self, group: Group, param: Tensor, saved: dict[str, Any]) -> None:
-        self.state[param] = restored(saved, param, self._owned(param))
+        owned = []
+        if param.ndim > 1 and param.numel():
+            share = self._shares[param]
+            owned = [block.number for block in share.plan.route([share.number]).owned]
+        self.state[param] = restored(saved, param, owned)
 
 
-def _apply(group: Group, weight: Tensor, update: Tensor) -> None:
-    """Take the step of this process's part of a weight."""
-    lr, target = group["lr"], local(weight)
-    target.mul_(1 - lr * group["weight_decay"])
-    target.sub_((lr * update).to(target.dtype))
+def _collected(own: Round) -> dict[Block, BlockStep]:
+    """The steps of the blocks that this process owns, their gradients having been brought to it."""
+    steps: dict[Block, BlockStep] = {}
+    for block, whole in own.collect():
+        request = own.requests[block.parameter]
+        gradient = own.piece(block, request.end) if whole is None else whole
+        steps[block] = BlockStep(request.details, block.number, gradient)
+    return steps
+
+
+def _updates(own: Round, numbers: list[int], steps: dict[Block, BlockStep]) -> dict[Block, Tensor]:
+    """The updates of some weights' blocks that are owned here, grafted weight by weight.
+
+    A grafted update has the norm of the plain one; one of zeros stays as it is.
+    """
+    updates: dict[Block, Tensor] = {}
+    norms: dict[Block, Tensor] = {}
+    weights: dict[int, list[Block]] = {}
+    for block in own.plan.route(numbers).blocks:
+        if block in steps:
+            updates[block], found = steps[block].update()
+            if found is not None:
+                norms[block] = found
+        if own.requests[block.parameter].details.is_grafted:
+            weights.setdefault(block.parameter, []).append(block)
+    # A block's owner knows its norms; those of a weight of several are put together, the others' as zeros.
+    several = [block for blocks in weights.values() if len(blocks) > 1 for block in blocks]
+    if several and not own.plan.is_alone:
+        none = own.returns.new_zeros(2)
+        together = sum_over(torch.stack([norms.get(block, none) for block in several]), *own.plan.groups)
+        norms.update(zip(several, together.unbind()))
+    for blocks in weights.values():
+        if here := [block for block in blocks if block in updates]:
+            each = [norms[block] for block in blocks]
+            total = torch.linalg.vector_norm(torch.stack(each), dim=0) if len(each) > 1 else each[0]
+            factor = total[1] / nonzero(total[0])
+            updates.update((block, updates[block] * factor) for block in here)
+    return updates

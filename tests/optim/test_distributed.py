@@ -13,28 +13,28 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="to
 ROOT = Path(__file__).parents[2]
 
 
-def run(cases: str, world: int, folder: Path) -> None:
-    """Run cases in `world` processes, and report what those that failed have said."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "ignore", "-m", "tests.optim.processes", cases]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(world), str(folder)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, output in zip(processes, outputs):
-        assert process.returncode == 0, output
+@pytest.fixture(scope="module")
+def processes():
+    """Runs cases in several processes, and reports what those that failed have said."""
+    server = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "tests.optim.processes"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(cases: str, world: int, folder: Path) -> None:
+        server.stdin.write(f"{cases} {world} {folder}\n")
+        server.stdin.flush()
+        answer = server.stdout.readline()
+        assert answer, "the server has died"
+        assert not answer.strip(), "".join((folder / f"{rank}.txt").read_text() for rank in answer.split())
+
+    yield run
+    server.kill()
+    server.wait()
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ def run(cases: str, world: int, folder: Path) -> None:
         ("shampoo-sharded+shampoo-missing+shampoo-fsdp+shampoo-hybrid+shampoo-tensor-parallel", 4),
     ],
 )
-def test_processes_step_as_one(cases, world, tmp_path):
-    run(cases, world, tmp_path)
+def test_processes_step_as_one(processes, cases, world, tmp_path):
+    processes(cases, world, tmp_path)
 
 
-def test_what_four_processes_save_two_and_one_load(tmp_path):
-    run("save", 4, tmp_path)
+def test_what_four_processes_save_two_and_one_load(processes, tmp_path):
+    processes("save", 4, tmp_path)
     for world in (2, 1):
-        run("load", world, tmp_path)
+        processes("load", world, tmp_path)

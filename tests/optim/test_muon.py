@@ -100,45 +100,6 @@ class TestParity:
         ours = Muon(parameters(), *arguments).param_groups[0]
         assert all(ours[name] == theirs[name] for name in theirs if name != "params")
 
-    def test_momentum_buffers_are_torchs(self):
-        params, others = parameters(), parameters()
-        optimizer, other = Muon(params, compile=False), torch.optim.Muon(others)
-        train(params, optimizer)
-        train(others, other)
-        for param, twin in zip(params, others):
-            assert optimizer.state[param].keys() == other.state[twin].keys()
-            assert torch.equal(
-                optimizer.state[param]["momentum_buffer"], other.state[twin]["momentum_buffer"]
-            )
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"nesterov": 1}, TypeError, "nesterov must be True or False"),
-        ({"momentum": -0.1}, ValueError, "momentum must be finite and ≥ 0"),
-        ({"adjust_lr_fn": "other"}, ValueError, "adjust_lr_fn must be one of .* got 'other'"),
-        ({"ns_coefficients": (1.0, 2.0)}, ValueError, r"ns_coefficients must have three finite numbers \(a"),
-        (
-            {"ns_coefficients": 3.0},
-            TypeError,
-            r"ns_coefficients must be None or \(a, b, c\), got 3.0 of type float",
-        ),
-        ({"rule": 3}, TypeError, "rule must be None, a name or the rows .* got 3 of type int"),
-        ({"ns_steps": 0}, ValueError, "ns_steps must be ≥ 1, got 0"),
-        ({"rule": "newton"}, ValueError, "rule must be one of .* got 'newton'"),
-        ({"rule": "jordan", "degree": 1}, ValueError, "degree"),
-        ({"dtype": torch.int32}, ValueError, "dtype must be None or one of"),
-        ({"dtype": torch.complex64}, ValueError, "dtype must be None or one of .* got torch.complex64"),
-        ({"flatten": 1}, TypeError, "flatten must be True or False"),
-        ({"heads": 5}, ValueError, "heads must divide"),
-    ],
-    ids=str,
-)
-def test_errors_name_the_argument(options, error, message):
-    with pytest.raises(error, match=message):
-        Muon(parameters(), **options)
-
 
 def test_vectors_are_refused_and_leave_the_optimizer_as_it_was():
     optimizer = Muon(parameters())

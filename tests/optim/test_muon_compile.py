@@ -42,7 +42,7 @@ class TestCompile:
                 train(params, Muon(params, **SHORT, compile={"backend": counter}), steps=1)
         assert counter.frame_count == 10
 
-    def test_missing_gradients_fill_a_batch_at_hand(self):
+    def test_missing_gradients_fill_a_batch_that_is_compiled(self):
         counter = CompileCounter()
         params, others = parameters([(8, 6)] * 6), parameters([(8, 6)] * 6)
         optimizer = Muon(params, ns_steps=2, dtype=None, compile={"backend": counter})

@@ -1,6 +1,5 @@
-"""Muon's checkpoints, copies, schedulers, param groups and hooks."""
+"""Muon's checkpoints, schedulers, param groups and hooks."""
 
-import copy
 import io
 
 import pytest
@@ -13,9 +12,9 @@ from .training import SHAPES, jordan, parameters, relative_difference, train
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def saved(optimizer) -> io.BytesIO:
+def saved(state: dict) -> io.BytesIO:
     file = io.BytesIO()
-    torch.save(optimizer, file)
+    torch.save(state, file)
     file.seek(0)
     return file
 
@@ -25,13 +24,10 @@ class TestState:
         others, params = parameters(), parameters()
         other = torch.optim.Muon(others, lr=0.05, momentum=0.9)
         train(others, other)
-        file = io.BytesIO()
-        torch.save(other.state_dict(), file)
-        file.seek(0)
         for param, value in zip(params, others):
             param.data.copy_(value.data)
         optimizer = jordan([{"params": params, "heads": 2}])
-        optimizer.load_state_dict(torch.load(file))
+        optimizer.load_state_dict(torch.load(saved(other.state_dict())))
         group = optimizer.param_groups[0]
         assert (group["lr"], group["momentum"], group["heads"]) == (0.05, 0.9, 2)
         group["heads"] = 1
@@ -43,11 +39,8 @@ class TestState:
         params, others = parameters(), parameters()
         optimizer = Muon(params, lr=0.05, compile=False)
         train(params, optimizer)
-        file = io.BytesIO()
-        torch.save(optimizer.state_dict(), file)
-        file.seek(0)
         other = torch.optim.Muon(others)
-        other.load_state_dict(torch.load(file))
+        other.load_state_dict(torch.load(saved(optimizer.state_dict())))
         assert other.param_groups[0]["lr"] == 0.05
         train(others, other, first=3)
         # Momentum depends on the gradients alone.
@@ -57,17 +50,22 @@ class TestState:
         for value, param in zip(others, twins):
             assert torch.equal(other.state[value]["momentum_buffer"], twin.state[param]["momentum_buffer"])
 
-    def test_resuming_changes_nothing(self):
-        straight, resumed = parameters(), parameters()
-        options = {"lr": 0.05, "compile": False}
-        train(straight, Muon(straight, **options), steps=6)
-        first = Muon(resumed, **options)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    @pytest.mark.parametrize("options", [{}, {"beta2": 0.9, "cautious": True}], ids=str)
+    def test_resuming_changes_nothing(self, options, dtype):
+        if options:
+            other = {torch.float32: torch.bfloat16, torch.bfloat16: torch.float32}
+            options = {**options, "momentum_dtype": other[dtype]}
+        straight, resumed = parameters(dtype=dtype), parameters(dtype=dtype)
+        train(straight, Muon(straight, lr=0.05, compile=False, **options), steps=6)
+        first = Muon(resumed, lr=0.05, compile=False, **options)
         train(resumed, first)
         second = Muon(resumed, compile=False)
-        second.load_state_dict(first.state_dict())
+        # Twice, for torch's own loading leaves a default more behind.
+        for _ in range(2):
+            second.load_state_dict(torch.load(saved(first.state_dict()), weights_only=True))
         train(resumed, second, first=3)
-        for param, other in zip(straight, resumed):
-            assert torch.equal(param, other)
+        assert all(map(torch.equal, straight, resumed))
 
     def test_other_coefficients_of_a_checkpoint_are_taken_over_by_rules_that_are_coefficients(self):
         state = torch.optim.Muon(parameters(), ns_coefficients=(2.0, -1.5, 0.5)).state_dict()
@@ -81,19 +79,6 @@ class TestState:
     def test_a_checkpoint_of_another_model_is_refused(self):
         with pytest.raises(ValueError, match="parameter group"):
             Muon(parameters()).load_state_dict(Muon(parameters(SHAPES[:2])).state_dict())
-
-    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda o: torch.load(saved(o), weights_only=False)])
-    def test_copies_go_on_alike(self, copied):
-        params = parameters()
-        optimizer = Muon(params, compile=False)
-        train(params, optimizer)
-        twin = copied(optimizer)
-        twins = twin.param_groups[0]["params"]
-        train(params, optimizer, first=3)
-        train(twins, twin, first=3)
-        for param, other in zip(params, twins):
-            assert param is not other
-            assert torch.equal(param, other)
 
     @pytest.mark.parametrize(
         "scheduler",
@@ -109,16 +94,6 @@ class TestState:
         train(params, optimizer, steps=6, scheduler=scheduler(optimizer))
         assert optimizer.param_groups[0]["lr"] == other.param_groups[0]["lr"] != 0.05
         assert relative_difference(params, others) < 6 * 2**-8
-
-    def test_param_groups_have_options_of_their_own(self):
-        params, others = parameters(), parameters()
-        groups = [{"params": params[:2], "lr": 0.1}, {"params": params[2:], "ns_steps": 3}]
-        optimizer = jordan(groups[:1])
-        optimizer.add_param_group(groups[1])
-        other = torch.optim.Muon([{"params": others[:2], "lr": 0.1}, {"params": others[2:], "ns_steps": 3}])
-        train(params, optimizer)
-        train(others, other)
-        assert relative_difference(params, others) < 3 * 2**-8
 
     def test_hooks_and_names(self):
         calls = []

@@ -138,34 +138,20 @@ def test_a_model_without_a_rest_and_a_closure():
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "message"),
+    ("uses", "options", "error", "message"),
     [
-        (lambda p: MuonWithAdamW([p]), TypeError, "use_muon must be True or False .* got None"),
-        (
-            lambda p: MuonWithAdamW([{"params": [p], "use_muon": 1}]),
-            TypeError,
-            "use_muon must be True or .* got 1",
-        ),
-        (
-            lambda p: MuonWithAdamW([{"params": [p], "use_muon": True}], muon=3),
-            TypeError,
-            "muon must be a dict",
-        ),
-        (
-            lambda p: MuonWithAdamW([{"params": [p], "use_muon": u} for u in (True, False)]),
-            ValueError,
-            "some parameters appear in more than one parameter group",
-        ),
-        (
-            lambda p: MuonWithAdamW([{"params": [p], "use_muon": True}], lr=-1.0),
-            ValueError,
-            "lr must be finite",
-        ),
+        ([None], {}, TypeError, "use_muon must be True or False .* got None"),
+        ([1], {}, TypeError, "use_muon must be True or .* got 1"),
+        ([True], {"muon": 3}, TypeError, "muon must be a dict"),
+        ([True, False], {}, ValueError, "some parameters appear in more than one parameter group"),
+        ([True], {"lr": -1.0}, ValueError, "lr must be finite"),
     ],
 )
-def test_errors_name_the_argument(make, error, message):
+def test_errors_name_the_argument(uses, options, error, message):
+    param = nn.Parameter(torch.zeros(4, 4))
+    groups = [{"params": [param]} | ({} if use is None else {"use_muon": use}) for use in uses]
     with pytest.raises(error, match=message):
-        make(nn.Parameter(torch.zeros(4, 4)))
+        MuonWithAdamW(groups, **options)
 
 
 def test_another_optimizers_state_is_refused():

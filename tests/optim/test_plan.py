@@ -8,7 +8,7 @@ import torch
 
 from prism_compile.optim._plan import Plan, Rank, chunk_spans, shape_of
 from prism_compile.optim._polar import matrix_cut
-from prism_compile.optim._preconditioner import BlockCut
+from prism_compile.optim.shampoo import BlockCut
 
 GRIDS = [(1, 1), (2, 1), (1, 2), (2, 3), (7, 1), (1, 9)]
 # (shape, flatten, heads)
@@ -21,8 +21,12 @@ WEIGHTS = [
 ]
 
 
+def cut_of(shape, flatten, heads):
+    return matrix_cut(shape, flatten=flatten, heads=heads)
+
+
 def muon_plans(grid, dim, weights=WEIGHTS):
-    return [matrix_cut(*weight).plan(dim, grid) for weight in weights]
+    return [cut_of(*weight).plan(dim, grid) for weight in weights]
 
 
 @pytest.mark.parametrize("length", [1, 5, 8, 9])
@@ -40,15 +44,15 @@ def test_spans_are_the_chunks_of_torch(length, count):
 def test_blocks_cover_each_parameter_once_and_cut_no_matrix(grid, dim):
     plan = Plan(*grid)
     plan.add(muon_plans(grid, dim))
-    for own, blocks, (shape, *how) in zip(plan.parameters, plan.blocks, WEIGHTS):
-        cut = matrix_cut(shape, *how)
+    for own, blocks, weight in zip(plan.parameters, plan.blocks, WEIGHTS):
+        cut = cut_of(*weight)
         covered = torch.zeros(own.shape)
         for block in blocks:
             covered[tuple(slice(*span) for span in block.box)] += 1
             assert prod(shape_of(block.box)) % prod(cut.matrix) == 0
             assert block.box[-1] == (0, cut.columns)
         assert (covered == 1).all()
-        assert prod(own.shape) == prod(shape)
+        assert prod(own.shape) == prod(cut.shape)
 
 
 def test_a_block_that_a_shard_holds_stays_there_and_its_replicas_share():

@@ -12,30 +12,68 @@ from prism_compile.optim import Muon, Orthogonaliser, Shampoo
 from .training import parameters
 
 KINDS = pytest.mark.parametrize("kind", [Muon, Shampoo])
+ALL, SOLVERS = (Muon, Shampoo, Orthogonaliser), (Muon, Orthogonaliser)
+OPTIONS = [
+    ((Muon, Shampoo), "lr", "a", TypeError, "must be a number ≥ 0, got 'a' of type str"),
+    ((Muon, Shampoo), "lr", -1.0, ValueError, "must be finite and ≥ 0, got -1.0"),
+    ((Muon, Shampoo), "lr", float("inf"), ValueError, "must be finite and ≥ 0, got inf"),
+    ((Muon, Shampoo), "lr", torch.ones(2), ValueError, r"must have one element .* got shape \(2,\)"),
+    ((Muon, Shampoo), "weight_decay", float("nan"), ValueError, "must be finite and ≥ 0, got nan"),
+    (ALL, "compile", "yes", TypeError, "must be True, False or a dict for torch.compile, got 'yes'"),
+    (ALL, "compile", {"foo": 1}, ValueError, "must have keys among .*dynamic.* got 'foo'"),
+    (ALL, "process_group", 3, TypeError, "must be None, a .* got 3 of type int"),
+    (SOLVERS, "rule", 3, TypeError, "must be None, a name or the rows .* got 3 of type int"),
+    (SOLVERS, "rule", "newton", ValueError, "must be one of .* got 'newton'"),
+    (SOLVERS, "rule", [(1.0, 2.0)], ValueError, r"must have .* \(a"),
+    (SOLVERS, "degree", 3, ValueError, "must be 1 or 2, got 3"),
+    (SOLVERS, "dtype", torch.int32, ValueError, "must be None or one of"),
+    (SOLVERS, "dtype", torch.complex64, ValueError, "must be None or one of .* got torch.complex64"),
+    (SOLVERS, "flatten", 1, TypeError, "must be True or False, got 1 of type int"),
+    (SOLVERS, "heads", 0, ValueError, "must be ≥ 1, got 0"),
+    (SOLVERS, "heads", (), TypeError, "must be an int ≥ 1"),
+    (SOLVERS, "heads", (8, 0), ValueError, r"\[1\] must be ≥ 1, got 0"),
+    (SOLVERS, "heads_by", "depth", ValueError, "must be one of 'rows', 'columns', got 'depth'"),
+    ((Orthogonaliser,), "steps", 0, ValueError, "must be ≥ 1, got 0"),
+    ((Muon,), "heads", 5, ValueError, "must divide the rows of each matrix, got heads=5 for shape"),
+    ((Muon,), "heads", (8, 8), ValueError, r"must sum to the rows of each matrix, got heads=\(8, 8\)"),
+    ((Muon,), "ns_steps", 0, ValueError, "must be ≥ 1, got 0"),
+    ((Muon,), "nesterov", 1, TypeError, "must be True or False"),
+    ((Muon,), "cautious", 1, TypeError, "must be True or False"),
+    ((Muon,), "momentum", -0.1, ValueError, "must be finite and ≥ 0"),
+    ((Muon,), "momentum_dtype", torch.int8, ValueError, "must be None or one of"),
+    ((Muon,), "beta2", 1.0, ValueError, r"must be None or in \[0, 1\), got 1.0"),
+    ((Muon,), "adjust_lr_fn", "other", ValueError, "must be one of .* got 'other'"),
+    ((Muon,), "ns_coefficients", (1.0, 2.0), ValueError, r"must have three finite numbers \(a"),
+    ((Muon,), "ns_coefficients", 3.0, TypeError, r"must be None or \(a, b, c\), got 3.0 of type float"),
+    ((Shampoo,), "betas", (1.0, 0.9), ValueError, r"\[0\] must be in \[0, 1\), got 1.0"),
+    ((Shampoo,), "betas", (0.9, 1.5), ValueError, r"\[1\] must be in \[0, 1\], got 1.5"),
+    ((Shampoo,), "betas", 0.9, TypeError, "must be a pair of numbers, got 0.9 of type float"),
+    ((Shampoo,), "betas", (0.9,), TypeError, r"must be a pair of numbers, got \(0.9,\)"),
+    ((Shampoo,), "eps", 0.0, ValueError, "must be finite and > 0, got 0.0"),
+    ((Shampoo,), "eps", "small", TypeError, "must be a number > 0, got 'small'"),
+    ((Shampoo,), "max_preconditioner_dim", 0, ValueError, "must be ≥ 1, got 0"),
+    ((Shampoo,), "precondition_frequency", 1.5, TypeError, "must be an int ≥ 1, got 1.5"),
+    ((Shampoo,), "start_step", -1, ValueError, "must be ≥ 0, got -1"),
+    ((Shampoo,), "grafting", "lion", ValueError, "must be one of .* got 'lion'"),
+    ((Shampoo,), "p", 0, ValueError, "must be ≥ 1, got 0"),
+    ((Shampoo,), "steps", 0, ValueError, "must be ≥ 1, got 0"),
+    ((Shampoo,), "solver", "svd", ValueError, "must be one of .* got 'svd'"),
+    ((Shampoo,), "shard_state", True, ValueError, "must be False where process_group is None, got True"),
+]
 
 
-@KINDS
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"lr": "a"}, TypeError, "lr must be a number ≥ 0, got 'a' of type str"),
-        ({"lr": -1.0}, ValueError, "lr must be finite and ≥ 0, got -1.0"),
-        ({"lr": float("inf")}, ValueError, "lr must be finite and ≥ 0, got inf"),
-        (
-            {"lr": torch.ones(2)},
-            ValueError,
-            r"lr must have one element where it is a tensor, got shape \(2,\)",
-        ),
-        ({"weight_decay": float("nan")}, ValueError, "weight_decay must be finite and ≥ 0, got nan"),
-        ({"compile": "yes"}, TypeError, "compile must be True, False or a dict for torch.compile, got 'yes'"),
-        ({"compile": {"foo": 1}}, ValueError, "compile must have keys among .*dynamic.* got 'foo'"),
-        ({"process_group": 3}, TypeError, "process_group must be None, a .* got 3 of type int"),
-    ],
-    ids=str,
-)
-def test_options_are_named(kind, options, error, message):
-    with pytest.raises(error, match=message):
-        kind(parameters(), **options)
+@pytest.mark.parametrize(("kinds", "name", "value", "error", "message"), OPTIONS)
+def test_options_are_named(kinds, name, value, error, message):
+    for kind in kinds:
+        with pytest.raises(error, match=f"^{name}{'' if message.startswith(chr(92)) else ' '}{message}"):
+            kind(**({} if kind is Orthogonaliser else {"params": parameters()}), **{name: value})
+
+
+def test_options_that_do_not_go_together_are_named():
+    with pytest.raises(ValueError, match="degree"):
+        Muon(parameters(), rule="jordan", degree=1)
+    with pytest.raises(ValueError, match="heads must divide the columns of each matrix"):
+        Muon(parameters(), heads=5, heads_by="columns")
 
 
 @KINDS
@@ -99,25 +137,6 @@ def test_copies_of_either_kind_keep_how_they_compile(kind):
             twin.step()
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"steps": 0}, ValueError, "steps must be ≥ 1, got 0"),
-        ({"rule": "newton"}, ValueError, "rule must be one of .* got 'newton'"),
-        ({"rule": 3}, TypeError, "rule must be None, a name or the rows .* got 3 of type int"),
-        ({"rule": [(1.0, 2.0)]}, ValueError, r"rule must have .* \(a"),
-        ({"dtype": torch.int32}, ValueError, "dtype must be None or one of"),
-        ({"flatten": 1}, TypeError, "flatten must be True or False, got 1 of type int"),
-        ({"heads": 0}, ValueError, "heads must be ≥ 1, got 0"),
-        ({"process_group": 3}, TypeError, "process_group must be None, a .* got 3 of type int"),
-    ],
-    ids=str,
-)
-def test_the_orthogonaliser_names_its_options(options, error, message):
-    with pytest.raises(error, match=message):
-        Orthogonaliser(**options)
-
-
 def test_the_orthogonaliser_names_what_it_cannot_take():
     orthogonalise = Orthogonaliser(compile=False)
     with pytest.raises(TypeError, match=r"updates must be real and floating-point, got one of torch\.int64"):
@@ -175,8 +194,3 @@ def test_coefficients_edited_by_hand_are_refused_beside_a_rule_and_taken_without
     optimizer.param_groups[0]["rule"] = None
     optimizer.step()
     assert optimizer.param_groups[0]["rule"] == ((2.0, -1.5, 0.5),)
-
-
-def test_shampoo_shards_state_over_a_group_only():
-    with pytest.raises(ValueError, match="shard_state must be False where process_group is None, got True"):
-        Shampoo(parameters(), shard_state=True)

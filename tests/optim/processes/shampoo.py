@@ -31,7 +31,8 @@ def build(groups, **options) -> Shampoo:
 
 
 def build_compiled(groups, **options) -> Shampoo:
-    return build(groups, compile={"backend": "aot_eager"}, **options)
+    # Few steps, which are traced quickly; as are two weights of four blocks [6, 6].
+    return build(groups, compile={"backend": "aot_eager"}, steps=2, **options)
 
 
 def blocks_kept(optimizer: Shampoo) -> int:
@@ -44,8 +45,8 @@ def replicated(world: int, folder: Path) -> None:
     """DDP: the roots are shared out, or all of the state."""
     group = dist.group.WORLD
     cases = [(shape, None, {}) for shape in SHAPES]
-    compare(cases, build, process_group=group)
-    compare(cases[:3], build_compiled, process_group=group)
+    compare(cases, build, steps=STEPS, process_group=group)
+    compare(2 * cases[3:4], build_compiled, process_group=group)
     optimizer, other = compare(cases, build, process_group=group, shard_state=True)
     # Every block is somebody's once; the steps and the vectors' state are everyone's.
     blocks = torch.tensor(blocks_kept(optimizer))
@@ -53,7 +54,7 @@ def replicated(world: int, folder: Path) -> None:
     assert blocks == blocks_kept(other)
     for grafting in ("none", "sgd"):
         own = [(shape, None, {"grafting": grafting}) for shape in SHAPES[:3]]
-        compare(own, build, steps=6, process_group=group, shard_state=True)
+        compare(own, build, process_group=group, shard_state=True)
 
 
 def memory(world: int, folder: Path) -> None:
@@ -86,14 +87,8 @@ def float32(world: int, folder: Path) -> None:
     cases = [((24, 16), None, {}), ((16, 24), None, {}), ((24, 16), None, {})]
     # A root of condition n/eps = 1e4 turns rounding by 6e-8 into 1e-5 of a step of norm 0.05·√384 at most.
     for shard_state in (False, True):
-        compare(
-            cases,
-            build,
-            dtype=torch.float32,
-            tolerance=1e-4,
-            process_group=dist.group.WORLD,
-            shard_state=shard_state,
-        )
+        how = {"process_group": dist.group.WORLD, "shard_state": shard_state}
+        compare(cases, build, steps=STEPS, dtype=torch.float32, tolerance=1e-4, **how)
 
 
 def sharded(world: int, folder: Path) -> None:
@@ -107,7 +102,7 @@ def sharded(world: int, folder: Path) -> None:
         ((3, 8), [Shard(0)], {"grafting": "sgd"}),
     ]
     compare(cases, build, mesh)
-    compare(cases[:3], build_compiled, mesh)
+    compare(2 * cases[3:4], build_compiled, mesh)
 
 
 def fsdp(world: int, folder: Path) -> None:

@@ -56,15 +56,18 @@ def compare(
     cases: list,
     build: Callable[..., Optimizer],
     mesh=None,
-    steps: int = STEPS,
+    steps: int | None = None,
     dtype=torch.float64,
     tolerance: float = TOLERANCE,
     **distribution,
 ) -> tuple[Optimizer, Optimizer]:
-    """Step the parameters by `build(groups, **distribution)` and by `build(groups)` alone; returns both."""
+    """Step the parameters by `build(groups, **distribution)` and by `build(groups)` alone; returns both.
+
+    As many steps as have each parameter go without a gradient, and two more.
+    """
     groups, others = twins(cases, mesh, dtype)
     optimizer, other = build(groups, **distribution), build(others)
-    for step in range(steps):
+    for step in range(steps or len(cases) + 2):
         set_gradients(groups, others, step)
         optimizer.step()
         other.step()

@@ -1,10 +1,20 @@
-"""Why a weight is none that Muon is for, by the structure of its model first and by names second."""
+"""A model's parameters as weights of its layers, and why Muon is not for some: by structure, then by name."""
 
 import re
 from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 
-from .weights import Weight
+from torch import nn
 
+# What peft puts around a layer, or around copies of it.
+_WRAPPERS = re.compile(r"(^|\.)(base_layer|original_module|modules_to_save\.[^.]+)(?=\.)")
+_PARAMETRIZATION = re.compile(r"(.*?)\.?parametrizations\.([^.]+)\.original\d?")
+# Words in the name of a matrix that no layer owns ...
+_MATRIX = re.compile(r"(.*_)?(weight|kernel|proj|projection|w)(\d|_|$)")
+# ... and in that of what is none, though it has as many dimensions.
+_TABLE = re.compile(r"(.*_)?(bias|embed|embedding|pos|position|token|table|scale|codebook|log)(s?_|s?$)")
 _EMBEDDING = re.compile(r"(\w+_)?(emb|embeds?|embeddings?|embedder)|embed_\w+|wte|wpe")
 _HEAD = re.compile(r"(\w+_)?(heads?|classifiers?|classification|logits|scores?)|qa_outputs|bbox_pred")
 _ROUTER = re.compile(r"(\w+_)?(router|gating)")
@@ -12,6 +22,131 @@ _ROUTER = re.compile(r"(\w+_)?(router|gating)")
 _BLOCK = re.compile(r"(?<![^.])\d+(?=\.[^.]+\.)")
 # Channels of an image, with a mask: 2 would leave images to Muon, 8 takes in layers of small networks.
 _PICTURE = 4
+# What says by itself that Muon is not for a weight, in this order.
+_PLAIN = {
+    "is_vector": "vector",
+    "is_embedding": "embedding",
+    "is_norm": "norm",
+    "is_table": "a parameter of its own, not named as a weight",
+    "is_parametrized": "parametrised: not the matrix that the layer applies",
+    "is_depthwise": "depthwise convolution",
+}
+
+
+def _is(module: nn.Module, name: str) -> bool:
+    """Whether its class, or one that it derives from, has a name that the pattern is found in."""
+    return any(re.search(name, each.__name__) for each in type(module).__mro__)
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A parameter by one of its names.
+
+    `layer` is its name without wrappers; for an adapter's parameter (LoRA) that of the weight which it
+    adapts. `module` owns it, through a parametrisation too; `base` is the module that an adapter adapts, and
+    `module` for others.
+    """
+
+    name: str
+    layer: str
+    module: nn.Module
+    base: nn.Module
+    param: nn.Parameter
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.param.shape)
+
+    @property
+    def is_adapter(self) -> bool:
+        return self.base is not self.module
+
+    @property
+    def is_parametrized(self) -> bool:
+        return bool(_PARAMETRIZATION.fullmatch(self.name))
+
+    @property
+    def is_vector(self) -> bool:
+        return prod(self.shape) == max(self.shape, default=1)
+
+    @cached_property
+    def groups(self) -> int:
+        """Groups of a convolution; 0 for what is no convolution."""
+        is_convolution = len(self.shape) > 2 and _is(self.module, r"Conv(Transpose)?[123]d")
+        return getattr(self.module, "groups", 1) if is_convolution else 0
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.groups > 1 and (self.shape[1] == 1 or self.shape[0] == self.groups)
+
+    @cached_property
+    def is_embedding(self) -> bool:
+        # The name of the class tells, so that other libraries' embeddings and norms are known too.
+        return _is(self.base, "Embedding")
+
+    @cached_property
+    def is_norm(self) -> bool:
+        return _is(self.module, r"Norm(\dd)?$")
+
+    @cached_property
+    def is_oriented(self) -> bool:
+        """Whether it is known which size is that of its inputs."""
+        return self.groups > 0 or _is(self.module, "Linear")
+
+    @cached_property
+    def is_table(self) -> bool:
+        """Whether it lies in no layer and is named unlike a matrix: positions, tokens, biases by expert."""
+        name = self.name.rpartition(".")[2]
+        dims = len(self.shape) - (self.shape[0] == 1)
+        return bool(_TABLE.match(name)) or (dims < 3 and not _MATRIX.match(name))
+
+    @cached_property
+    def _sizes(self) -> tuple[set[int], set[int]]:
+        if not self.is_oriented:
+            return set(self.shape[-2:]), set(self.shape[-2:])
+        sizes = {self.shape[0]}, {self.shape[1] * max(self.groups, 1)}
+        return sizes if self.groups and _is(self.module, "Transpose") else sizes[::-1]
+
+    @property
+    def ins(self) -> set[int]:
+        """Its layer's number of inputs; both sizes where it may be either."""
+        return self._sizes[0]
+
+    @property
+    def outs(self) -> set[int]:
+        """Its layer's number of outputs; both sizes where it may be either."""
+        return self._sizes[1]
+
+
+def weights_of(model: nn.Module) -> list[Weight]:
+    """All parameters by all of their names, in the model's order, frozen ones among them."""
+    modules = dict(model.named_modules())
+    # peft's wraps a layer; other models have whole stages of the name.
+    bases = {
+        path.removesuffix("base_layer").removesuffix("."): base
+        for path, base in modules.items()
+        if path.rpartition(".")[2] == "base_layer" and list(base.parameters(recurse=False))
+    }
+    found = []
+    for path, module in modules.items():
+        for own_name, param in module.named_parameters(recurse=False, remove_duplicate=False):
+            name = f"{path}.{own_name}" if path else own_name
+            layer, owner = name, module
+            if parametrization := _PARAMETRIZATION.fullmatch(name):
+                place, weight = parametrization.groups()
+                layer, owner = f"{place}.{weight}".lstrip("."), modules[place]
+            base = owner
+            adapted = next((above for above in _above(path) if above in bases), None)
+            if adapted is not None and not f"{path}.".startswith(f"{adapted}.base_layer.".lstrip(".")):
+                layer, base = f"{adapted}.weight".lstrip("."), bases[adapted]
+            found.append(Weight(name, _WRAPPERS.sub("", layer).lstrip("."), owner, base, param))
+    return found
+
+
+def _above(path: str) -> list[str]:
+    """The names of a module and of those that it lies in, "" at last."""
+    segments = path.split(".")
+    return [".".join(segments[:count]) for count in range(len(segments), -1, -1)]
 
 
 class Roles:
@@ -32,18 +167,9 @@ class Roles:
 
     def reason(self, weight: Weight) -> str | None:
         """Why Muon is not for a parameter; None where it is."""
-        if weight.is_vector:
-            return "vector"
-        if weight.is_embedding:
-            return "embedding"
-        if weight.is_norm:
-            return "norm"
-        if weight.is_table:
-            return "a parameter of its own, not named as a weight"
-        if weight.is_parametrized:
-            return "parametrised: not the matrix that the layer applies"
-        if weight.is_depthwise:
-            return "depthwise convolution"
+        for name, why in _PLAIN.items():
+            if getattr(weight, name):
+                return why
         by_structure = self._ends.get(weight.layer) or self._router(weight)
         return by_structure or self._by_segments(weight) or self._heads.get(weight.layer)
 
@@ -52,12 +178,9 @@ class Roles:
         if not self._layers:
             return {}
         first, last = self._layers[0], self._layers[-1]
-        # Other inputs are no takers: what a model gives it may take, too.
+        # Other inputs take nothing that a layer gives, though a model may take what it gives itself.
         inner = [
-            each
-            for each in self._layers
-            if each is not first and each is not last
-            if each.layer not in pictures and not self._by_segments(each)
+            each for each in self._layers[1:-1] if each.layer not in pictures and not self._by_segments(each)
         ]
         found: dict[str, str] = {}
         given = widths.union(*(each.outs for each in inner))
@@ -109,10 +232,9 @@ class Roles:
 
     def _segments(self, weight: Weight) -> list[str]:
         """The segments of its layer's name, in repeated blocks those within the block."""
-        path = weight.layer.split(".")[:-1]
-        if weight.layer in self._repeated:
-            path = _BLOCK.split(weight.layer)[-1].strip(".").split(".")[:-1]
-        return path
+        is_repeated = weight.layer in self._repeated
+        path = _BLOCK.split(weight.layer)[-1].strip(".") if is_repeated else weight.layer
+        return path.split(".")[:-1]
 
     def _by_segments(self, weight: Weight) -> str | None:
         for segment in self._segments(weight):
@@ -125,15 +247,10 @@ class Roles:
 
 def _layers(weights: list[Weight]) -> list[Weight]:
     """One weight of each layer, in the model's order."""
-    # Of magnitudes and directions the latter, which come last.
-    return list(
-        {
-            each.layer: each
-            for each in weights
-            if len(each.shape) > 1
-            and not (each.is_embedding or each.is_norm or each.is_table or each.is_adapter)
-        }.values()
-    )
+    others = ("is_embedding", "is_norm", "is_table", "is_adapter")
+    of_layers = [w for w in weights if len(w.shape) > 1 and not any(getattr(w, name) for name in others)]
+    # Of a magnitude and a direction the direction counts, which comes last.
+    return list({each.layer: each for each in of_layers}.values())
 
 
 def _block(weight: Weight) -> tuple[str, tuple[int, ...]]:
@@ -155,9 +272,8 @@ def _experts(weights: list[Weight]) -> dict[str, int]:
 
 
 def _inner_convolutions(layers: list[Weight]) -> set[str]:
-    """Convolutions of what a layer before gives."""
-    given: set[int] = set()
-    found = set()
+    """Convolutions whose inputs a layer before gives."""
+    given, found = set[int](), set[str]()
     for each in layers:
         if each.groups and each.ins & given:
             found.add(each.layer)

@@ -1,1 +1,0 @@
-"""Which of a model's parameters Muon is for."""
