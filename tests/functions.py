@@ -8,7 +8,7 @@ from torch import Tensor
 
 import prism_compile as pc
 
-from .matrices import alternating, gaussian, spd
+from .matrices import alternating, gaussian, spd, widest
 
 FUNCTIONS: dict[str, Callable] = {
     "polar": pc.polar,
@@ -32,11 +32,11 @@ def sample(name: str, *batch: int, n: int = 12, seed: int = 0, dtype: torch.dtyp
     """Well-conditioned input for a function, `[*batch, n (or n + 4), n]`."""
     if name.startswith("polar"):
         return gaussian(*batch, n + 4, n, seed=seed, dtype=dtype)
-    A = spd(n, 20.0, seed, dtype)
+    A = spd(n, 20.0, seed, widest(dtype))
     if name == "signm":
         # A sign that is not the identity, of a matrix that is not symmetric.
-        A = A @ torch.diag(alternating(n)).to(dtype)
-    return A.expand(*batch, n, n) * (1 + gaussian(*batch, 1, 1, seed=seed).abs()).to(A.real.dtype)
+        A = A @ torch.diag(alternating(n)).to(A.dtype)
+    return (A.expand(*batch, n, n) * (1 + gaussian(*batch, 1, 1, seed=seed).abs())).to(dtype)
 
 
 def tensors(result) -> tuple[Tensor, ...]:
