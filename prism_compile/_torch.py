@@ -202,15 +202,12 @@ def kept_tensor(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def small_tensor(numbers: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers as a tensor, also in a graph that loses the constants of an op's body: there by `where`."""
+    """Numbers as a tensor, also in a graph that loses the constants of an op's body: there one by one."""
     array = numpy.asarray(numbers)
     if not is_dispatched():
         return torch.tensor(array.tolist(), dtype=dtype, device=device)
-    index = torch.arange(array.size, device=device)
-    total = torch.zeros(array.size, dtype=dtype, device=device)
-    for place, number in enumerate(array.ravel().tolist()):
-        total = torch.where(index == place, number, total)
-    return total.reshape(array.shape)
+    numbers = [torch.full((1,), number, dtype=dtype, device=device) for number in array.ravel().tolist()]
+    return torch.cat(numbers).reshape(array.shape)
 
 
 def parts_of(x: Tensor, sizes: tuple[int, ...], dim: int) -> tuple[Tensor, ...]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding
@@ -29,7 +30,7 @@ from .._iteration.linear_algebra import real_entries
 from .._iteration.precision import accumulation_dtype, is_half
 from .._iteration.rule import StepInfo
 from .._torch import kept_tensor, small_tensor
-from .minimax import MinimaxRule, Run, image, in_x, is_exact, largest_deviation, prior, results, short
+from .minimax import MinimaxRule, Run, in_x, is_exact, largest_deviation, prior, results, short
 
 # Runs of fewer steps than this choose two of them. With one the mean error of `tools/spectra` is 2 % larger
 # at three steps; from five steps on a second choice gains 1 %, and costs a kernel.
@@ -38,14 +39,14 @@ _DEGREE = 4
 
 
 def _begin(run: Run, left: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """All tables `[steps, E, 3]`, in powers of x; nodes and weights of the prior after the steps before."""
+    """The last steps of all tables `[left, E, 3]`, in powers of x; what the prior is by then."""
     tables, best, _ = short(run)
     wide = torch.float32 if device.type == "mps" else torch.float64
-    rows = small_tensor(tables, wide, device)
     x, w = prior(run, partial(torch.linspace, dtype=wide, device=device))
     for done in range(run.steps - 1, left - 1, -1):
-        x = image(rows[done, best], x, run.p)
-    return rows, x, w
+        g0, g1, g2 = tables[done, best].tolist()
+        x = x * (g0 + x * (g1 + x * g2)) ** run.p
+    return small_tensor(tables[:left], wide, device), x, w
 
 
 @kept_tensor
@@ -75,8 +76,8 @@ def _choices(
     steps: int, p: int, dtype: torch.dtype, squared: bool, left: int, out: torch.dtype, device: torch.device
 ) -> Tensor:
     """The step of each aim, in powers of R: `[E, 3]`."""
-    rows = _begin(Run(steps, p, dtype, squared), left, device)[0]
-    return torch.stack(in_x(rows[left - 1].unbind(-1)), dim=-1).to(out)
+    row = short(Run(steps, p, dtype, squared))[0][left - 1]
+    return small_tensor(numpy.stack(in_x(row.T), axis=-1), out, device)
 
 
 def moments(basis: Basis, dtype: torch.dtype) -> Tensor:
