@@ -50,10 +50,12 @@ def test_roots_of_indefinite_matrices_are_never_plausible(low, way):
     for name in ("sqrtm", "inv_sqrtm", "inv_root 3", "inv_root 4"):
         for steps in (3, 6, 10, 20, 40) if serves(name, way) else ():
             result, history = run(name, way, A, steps=steps, history=True)
-            assert not result.isfinite().all() or not history.residual[-1] < 0.2
+            # S² has no negative eigenvalue: what it misses of A is that one at least.
+            least = -0.9 * low / values.norm() if name == "sqrtm" else 0.2
+            assert not result.isfinite().all() or not history.residual[-1] < least
 
 
 def test_zero_has_no_converged_history():
-    for function in (pc.polar, pc.signm, pc.sqrtm, pc.inv):
+    for function in (pc.polar, pc.signm, pc.inv):
         _, history = function(torch.zeros(2, 4, 4), history=True)
         assert not history.converged(0.9).any()
