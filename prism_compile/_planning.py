@@ -45,9 +45,9 @@ def steps_for(
             or "inv".
         condition: A's own condition number ≥ 1, the ratio of the largest to the smallest singular value. With
             `eps`, that of the damped matrix, which is at most 1 + n/eps.
-        tol: what the eigenvalues r of the residual are to reach, and so its rms √(mean r²), in (0, 1). In
-            working precision it cannot fall below about `eps · √condition` for the roots, `eps · condition`
-            for the others.
+        tol: what the eigenvalues r of the residual are to reach, and so its rms √(mean r²), in (0, 1).
+            Rounding comes on top. With ε the machine epsilon and κ the condition, a `History`, which has the
+            worse side of inverse roots and of `inv`, then says up to about ε κ^(3/2) and ε κ².
         n: the smaller side of A, ≥ 1, or more; the larger, the looser is the bound that A is scaled by.
         p: order of the root, of `inv_root` only.
         degree, rule, scaling: as in the function, None being its default. For "prism", whose coefficients

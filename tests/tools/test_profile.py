@@ -25,8 +25,10 @@ def test_time_is_put_down_to_the_innermost_phase(one_thread):
     A = gaussian(192, 192).float()
     found = by_phase(record(lambda: pc.polar(A, steps=4), A.device), cuda=False)
     assert found.keys() >= PHASES
-    # Two of a step's three products are of its residual and update; none are of the fit.
-    assert found["residual"].in_products > 0.5 * found["residual"].ms
+    # Two of a step's three products are of its residual and update; none are of the fit. What share of the
+    # time they take is the machine's.
+    assert found["residual"].in_products > 0 < found["update"].in_products
+    assert found["fit"].in_products == 0
     assert all(0 <= share.in_products <= share.ms for share in found.values())
 
 
