@@ -25,6 +25,7 @@ class InverseState(NamedTuple):
 class InverseForm(Form[Tensor]):
     """X ← X g(R), R = I - AX, from X = Aᴴ/c: X → A⁻¹."""
 
+    name = "inv"
     p = 1
 
     def spectrum(self, A: Tensor) -> Tensor:

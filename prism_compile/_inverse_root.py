@@ -29,6 +29,7 @@ class RootForm(Form[Tensor]):
     M is carried and not R, which would round small eigenvalues of M away.
     """
 
+    name = "inv_root"
     p = None
     squared = False
 

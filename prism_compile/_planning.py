@@ -12,14 +12,11 @@ from ._sign import SignForm
 from ._square_root import InverseSquareRootForm, PairForm, SquareRootForm
 
 FORMS: dict[str, type[Form[Any]]] = {
-    "polar": PolarForm,
-    "polar_factors": FactorsForm,
-    "signm": SignForm,
-    "sqrtm": SquareRootForm,
-    "inv_sqrtm": InverseSquareRootForm,
-    "sqrtm_pair": PairForm,
-    "inv_root": RootForm,
-    "inv": InverseForm,
+    form.name: form
+    for form in (
+        *(PolarForm, FactorsForm, SignForm, SquareRootForm),
+        *(InverseSquareRootForm, PairForm, RootForm, InverseForm),
+    )
 }
 
 

@@ -150,9 +150,13 @@ class _PolarForm(Form[Result]):
 class PolarForm(_PolarForm[Tensor]):
     """U alone."""
 
+    name = "polar"
+
 
 class FactorsForm(_PolarForm[PolarFactors]):
     """U and H."""
+
+    name = "polar_factors"
 
     @staticmethod
     def finished(A: Tensor, options: Options, *results: Tensor) -> PolarFactors:

@@ -95,18 +95,21 @@ class CoupledForm(Form[Result]):
 class SquareRootForm(CoupledForm[Tensor]):
     """A^(1/2)."""
 
+    name = "sqrtm"
     wants = ("sqrt",)
 
 
 class InverseSquareRootForm(CoupledForm[Tensor]):
     """A^(-1/2)."""
 
+    name = "inv_sqrtm"
     wants = ("inv_sqrt",)
 
 
 class PairForm(CoupledForm[SqrtPair]):
     """Both."""
 
+    name = "sqrtm_pair"
     wants = SqrtPair._fields
 
     @staticmethod
@@ -140,10 +143,10 @@ def sqrtm(
         A: `[..., n, n]`, symmetric or Hermitian positive (semi)definite, float64, float32, complex128,
             complex64, bfloat16 or float16 (half precision is computed in float32; on TF32 see `polar`).
         eps, ridge: relative and absolute damping ≥ 0; the root is that of A + (eps·tr(A)/n + ridge) I. An A
-            that may be singular needs an eps of 2nε and more, with ε the machine epsilon of the type that it
-            was formed in, under autocast bfloat16's: an inverse root of low rank is then off by at most 2e-2,
-            and with more damping by less in proportion, but with half of it by 0.5. A ridge serves matrices
-            that may be zero.
+            that may be singular needs an eps of 8nε and more, with ε the machine epsilon of the type that it
+            was formed in, under autocast bfloat16's: an inverse root of low rank is then off by at most 1e-2
+            in the 10 steps of the default, with more damping by less in proportion, and with a fourth of it
+            by 0.4. A ridge serves matrices that may be zero.
         newton_steps: as in `polar`, by the product form of the Denman–Beavers iteration: X ← X g, Y ← g Y,
             g = (1 - α) I + α M⁻¹, M = YX.
         steps, tol, condition, degree, rule, scaling, sketch_size, seed, gradient, history: see `polar`.

@@ -95,3 +95,12 @@ def test_refused_while_tracing_too():
     torch._dynamo.reset()
     with pytest.raises(Exception, match=r"steps must be ≥ 1, got 0"):
         torch.compile(pc.polar, backend="eager", fullgraph=True)(EYE, steps=0)
+
+
+def test_a_refusal_that_breaks_a_graph_leaves_other_calls_alone():
+    torch._dynamo.reset()
+    compiled = torch.compile(pc.polar, backend="aot_eager")
+    expected = compiled(EYE)
+    with pytest.raises(ValueError, match="ridge must be finite and ≥ 0"):
+        torch.compile(pc.inv_sqrtm, backend="aot_eager")(EYE, ridge=-1.0)
+    assert torch.equal(compiled(EYE), expected)

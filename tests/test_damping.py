@@ -66,13 +66,13 @@ def test_a_constant_group_in_a_whitening_layer_has_a_gradient():
 @pytest.mark.parametrize("columns", [1, 16])
 @pytest.mark.parametrize("formed", [torch.float32, torch.bfloat16], ids=str)
 def test_the_least_damping_of_a_singular_matrix(formed, columns, p):
-    """2nε, as the docstring says: a rank that is not full is no reason for NaN."""
+    """8nε, as the docstring says: a rank that is not full is no reason for NaN."""
     n = 64
     x = gaussian(4, n, columns).to(formed)
-    A, eps = (x @ x.mT).float(), 2 * n * torch.finfo(formed).eps
+    A, eps = (x @ x.mT).float(), 8 * n * torch.finfo(formed).eps
     exact = damped_power(A, eps, -1 / p)
-    assert relative_error(prism_compile.inv_root(A, p, eps=eps, steps=16), exact) < 4e-2
+    assert relative_error(prism_compile.inv_root(A, p, eps=eps), exact) < 1e-2
     # As a layer under autocast calls it: the covariance is rounded to the low type.
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=formed == torch.bfloat16):
-        Z = prism_compile.inv_root((x @ x.mT).float(), p, eps=eps, steps=16)
-    assert relative_error(Z, exact) < 4e-2
+        Z = prism_compile.inv_root((x @ x.mT).float(), p, eps=eps)
+    assert relative_error(Z, exact) < 1e-2

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .._iteration.labels import function as label
 from .._torch import is_transformed, key_compile_cache
 from .distributed import by_process
 from .numbers import plain_call
@@ -96,8 +95,7 @@ def _implementation(function: Function, symbolic: Callable[..., Any] | None) -> 
             )
         if symbolic is not None and any(isinstance(size, torch.SymInt) for size in A.shape[-2:]):
             options = symbolic(A, options)
-        with label(name):
-            return function(A, *arguments, **options)
+        return function(A, *arguments, **options)
 
     return run
 
@@ -123,14 +121,12 @@ def exported_as_op(symbolic: Callable[..., Any] | None = None) -> Callable[[Func
 
         @wraps(function)
         def front(*arguments: Any, **options: Any) -> Any:
-            # Here and not where they are checked: where reading breaks the graph, no label is open.
             arguments, options = plain_call(arguments, options)
             if torch.compiler.is_exporting() and not options.get("history", False):
                 options.pop("history", None)
                 result = getattr(torch.ops.prism, name)(*arguments, **_for_op(options))
                 return result if result_type is Tensor else result_type(*result)
-            with label(name):
-                return function(*arguments, **options)
+            return function(*arguments, **options)
 
         return cast(Function, front)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.fx import Proxy
 from torch.masked import MaskedTensor
 
+from .._iteration import labels
 from .._iteration.form import Form, Result
 from .._iteration.linear_algebra import diagonal, identity_like, quotient, resolved
 from .._iteration.loop import Record, iterate
@@ -98,7 +99,11 @@ def run(
     def solve(batch: Tensor, options: Options) -> tuple[tuple[Tensor, ...], Record]:
         return iterate(kind(batch, options), batch, options)
 
-    with without_autocast(A), ieee_float32(A):
+    def restore(tensor: Tensor) -> Tensor:
+        return resolved(tensor).reshape((*shape, *tensor.shape[1:]))
+
+    # Errors are raised before: one inside a context that Dynamo resumes in breaks the compiled calls to come.
+    with labels.function(kind.name), without_autocast(A), ieee_float32(A):
         batch = A[None] if A.ndim == 2 else A.flatten(0, -3)
         if not kind.half_native or options.newton_steps:
             batch = batch.to(at_least_float32(dtype))
@@ -111,10 +116,6 @@ def run(
         result = kind.finished(batch, options, *results)
         parts = [part.to(dtype) for part in (result if isinstance(result, tuple) else (result,))]
         history = _history(kind, batch, options, parts, record) if options.history else ()
-
-    def restore(tensor: Tensor) -> Tensor:
-        return resolved(tensor).reshape((*shape, *tensor.shape[1:]))
-
-    whole: Any = tuple(map(restore, parts))
-    result = type(result)(*whole) if isinstance(result, tuple) else whole[0]
-    return (result, History(*map(restore, history))) if options.history else result
+        whole: Any = tuple(map(restore, parts))
+        result = type(result)(*whole) if isinstance(result, tuple) else whole[0]
+        return (result, History(*map(restore, history))) if options.history else result

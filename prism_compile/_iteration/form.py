@@ -19,7 +19,7 @@ class Form(ABC, Generic[Result]):
 
     All tensors are `[b, …]`. A form is made for a batch A and the `Options` of its call.
 
-    p: the order of the iteration, None where the caller says it.
+    name: of the function. p: the order of the iteration, None where the caller says it.
     rule: the rule that None stands for, None where that is the default of the degree.
     squared: whether the spectrum is that of a square, A's condition number then counts squared, and rounding
         perturbs it by the square of the machine epsilon.
@@ -27,6 +27,7 @@ class Form(ABC, Generic[Result]):
     rectangular: whether A need not be square; its vector-Jacobian product then takes no adjoints.
     """
 
+    name: ClassVar[str]
     p: ClassVar[int | None] = 2
     rule: ClassVar[str | None] = None
     squared: ClassVar[bool] = True
