@@ -57,7 +57,7 @@ class SignForm(Form[Tensor]):
         commuted, AS = commutator(A, S)
         # Every involution that commutes with A has I - S² = 0. Of sign(A) it is Re tr(AS) = Σ |Re λ|.
         shortfall = (trace(A).abs() - trace(AS)).clamp(min=0)
-        shortfall = shortfall / nonzero(frobenius_norm(A) * frobenius_norm(S))[:, 0, 0]
+        shortfall = (shortfall / nonzero(frobenius_norm(A) * frobenius_norm(S)))[:, 0, 0]
         residual = rms_norm(identity_minus(identity_like(S), S, S))
         return torch.maximum(residual, shortfall), relative_norm(commuted, AS)
 

@@ -90,9 +90,8 @@ def diagonal(A: Tensor) -> Tensor:
 
 
 def trace(A: Tensor) -> Tensor:
-    """The real part of the trace of each square matrix, `[b]`; no derivative flows through it."""
-    A = A.detach()
-    return diagonal(A.real if A.is_complex() else A).sum(dim=-1)
+    """The real part of the trace of each square matrix, `[b, 1, 1]`."""
+    return diagonal(A.real if A.is_complex() else A).sum(-1)[:, None, None]
 
 
 def frobenius_norm(A: Tensor) -> Tensor:

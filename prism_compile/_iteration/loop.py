@@ -30,11 +30,9 @@ class Record(NamedTuple):
 
 
 def _history(log: Log, degree: int, newton_steps: int) -> tuple[Tensor, ...]:
-    first = log.residuals[0]
-    columns = [
-        a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for g in log.polynomials for a in g
-    ]
-    coefficients = torch.stack(columns, dim=-1).unflatten(-1, (len(log.polynomials), 3))
+    first, steps = log.residuals[0], log.coefficients
+    columns = [a[:, 0, 0] if isinstance(a, Tensor) else torch.full_like(first, a) for g in steps for a in g]
+    coefficients = torch.stack(columns, dim=-1).unflatten(-1, (len(steps), 3))
     # Of a step with an inverse α, else that of the residual's highest power.
     leading = torch.cat([coefficients[:, :newton_steps, 1], coefficients[:, newton_steps:, degree]], dim=-1)
     return torch.stack(log.residuals, dim=-1), leading, coefficients
@@ -96,7 +94,7 @@ def _begin_after_newton(
 
 def iterate(form: Form[Any], A: Tensor, options: Options) -> tuple[tuple[Tensor, ...], Record]:
     """Run `options.steps` steps of a form on A; its results, and what the run leaves besides them."""
-    rule, dtype, log = options.rule, A.dtype, Log([], [], [])
+    rule, dtype, log = options.rule, A.dtype, Log([], [])
     first, steps = options.newton_steps, options.steps - options.newton_steps
     if first:
         state, scale, bound, basis = _begin_after_newton(form, A, options, log)
@@ -117,8 +115,6 @@ def iterate(form: Form[Any], A: Tensor, options: Options) -> tuple[tuple[Tensor,
             with labels.phase("fit"):
                 chosen = rule.coefficients(info, _detached(basis), prepared)
             log.coefficients.append(chosen)
-            if options.history:
-                log.polynomials.append(chosen)
             with labels.phase("update"):
                 polynomial = polynomial_of(step, basis, chosen)
                 # What the next step has no use for must not be kept alive by a name.

@@ -82,11 +82,10 @@ def newton_coefficient(R: Tensor, D: Tensor, nu: Tensor) -> Tensor:
 
 
 class Log(NamedTuple):
-    """What a run notes: of each step coefficients, rms residual, and coefficients for the state itself."""
+    """What a run notes of each step: coefficients and, for a history, the rms residual."""
 
     coefficients: list[Coefficients]
     residuals: list[Tensor]
-    polynomials: list[Coefficients]
 
 
 def _step(
@@ -131,8 +130,6 @@ def newton_steps(
                     log.residuals.append(rms_norm(R))
             mixture, chosen, M = _step(form, state, M, identity, R, step, options.rule)
             log.coefficients.append(chosen)
-            if options.history:
-                log.polynomials.append(chosen)
             with labels.phase("update"):
                 state = form.mixed(state, mixture, last=step == options.steps - 1)
     return state, scale, bound, M, identity

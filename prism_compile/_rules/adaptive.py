@@ -30,7 +30,7 @@ from .._iteration.linear_algebra import real_entries
 from .._iteration.precision import accumulation_dtype, is_half
 from .._iteration.rule import StepInfo
 from .._torch import kept_tensor, small_tensor
-from .minimax import MinimaxRule, Run, in_x, is_exact, largest_deviation, prior, results, short
+from .minimax import MinimaxRule, Run, image, in_x, is_exact, largest_deviation, prior, results, short
 
 # Runs of fewer steps than this choose two of them. With one the mean error of `tools/spectra` is 2 % larger
 # at three steps; from five steps on a second choice gains 1 %, and costs a kernel.
@@ -44,8 +44,7 @@ def _begin(run: Run, left: int, device: torch.device) -> tuple[Tensor, Tensor, T
     wide = torch.float32 if device.type == "mps" else torch.float64
     x, w = prior(run, partial(torch.linspace, dtype=wide, device=device))
     for done in range(run.steps - 1, left - 1, -1):
-        g0, g1, g2 = tables[done, best].tolist()
-        x = x * (g0 + x * (g1 + x * g2)) ** run.p
+        x = image(tables[done, best].tolist(), x, run.p)
     return small_tensor(tables[:left], wide, device), x, w
 
 

@@ -63,15 +63,16 @@ Row = tuple[float, float, float]
 
 
 def image(q: Any, x: Any, p: int) -> Any:
-    """y = x g(x)ᵖ for coefficients q `[..., 3]` of g in powers of x; of arrays or of tensors."""
-    return x * (q[..., 0] + x * (q[..., 1] + x * q[..., 2])) ** p
+    """y = x g(x)ᵖ for the three coefficients of g in powers of x; of numbers, arrays or tensors."""
+    q0, q1, q2 = q
+    return x * (q0 + x * (q1 + x * q2)) ** p
 
 
 def results(rows: Any, x: Any, left: int, p: int) -> Any:
     """f = y^(1/p) after the last steps of all tables: `[E, N]` for rows `[steps, E, 3]` and x `[N]`."""
     y = x[None]
     for step in range(left - 1, -1, -1):
-        y = image(rows[step][:, None], y, p)
+        y = image(rows[step].T[..., None], y, p)
     return y ** (1 / p)
 
 

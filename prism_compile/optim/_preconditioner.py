@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from .. import inv_root
-from .._iteration.linear_algebra import diagonal, identity_like
+from .._interface.distributed import is_distributed
+from .._iteration.linear_algebra import identity_like, trace
 from .._iteration.precision import accumulation_dtype
 from ._plan import largest_first, whole_box
-from ._processes import bring_together, is_distributed, local
+from ._processes import bring_together, local
 
 Group = dict[str, Any]
 
@@ -140,12 +141,12 @@ def inverse_roots(A: Tensor, correction: Tensor, options: RootOptions) -> Tensor
     p, eps, steps, solver = options
     A = (A + A.mT) / 2
     # The damping is relative, so that there is none for a zero factor.
-    empty = _trace(A) < torch.finfo(A.dtype).tiny
+    empty = trace(A) < torch.finfo(A.dtype).tiny
     A = torch.where(empty, identity_like(A), A)
     if solver == "eigh":
         # Eigenvalues that rounding made negative count as zero.
         values, Q = torch.linalg.eigh(A)
-        damped = values.clamp(min=0) + eps / A.shape[-1] * _trace(A)[:, 0]
+        damped = values.clamp(min=0) + eps / A.shape[-1] * trace(A)[:, 0]
         root = (Q * damped.pow(-1 / p).unsqueeze(-2)) @ Q.mT
     else:
         # The condition is that of an even spectrum above its damping. A factor of rank one has 1 + n/eps, but
@@ -157,10 +158,6 @@ def inverse_roots(A: Tensor, correction: Tensor, options: RootOptions) -> Tensor
         )
         root = cast(Tensor, inv_root(A, p, eps=eps, **how))
     return cast(Tensor, root * correction ** (1 / p))
-
-
-def _trace(A: Tensor) -> Tensor:
-    return diagonal(A).sum(-1)[:, None, None]
 
 
 class _Root(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .._interface.distributed import is_distributed
 from ._plan import Box, Plan, shape_of
 
 if TYPE_CHECKING:
@@ -66,11 +67,6 @@ def check_process_group(group: Any) -> Group:
             f"got {group!r} of type {type(group).__name__}"
         )
     return group
-
-
-def is_distributed(tensor: Tensor) -> bool:
-    """Whether it is a DTensor, without the import that the type would take."""
-    return hasattr(tensor, "device_mesh")
 
 
 def layout_of(param: Tensor, group: Group, name: str = "params") -> Layout:
