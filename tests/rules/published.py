@@ -1,28 +1,11 @@
 """The fixed tables as they were published, for singular values that a Frobenius norm has brought to one."""
 
-SAFETY = 1.01
-# Amsel et al., arXiv 2505.16932, their code's, for singular values in [1e-3, 1], before the safety.
-POLAR_EXPRESS = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.9089021159629494, 0.5518191394370137),
-    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
-    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
-    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
-    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
-)
+from studies.common.peers import POLAR_EXPRESS, SAFETY, TABLES
+
 PUBLISHED = {
-    "polar_express": (
-        *((a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in POLAR_EXPRESS),
-        (1.875, -1.25, 0.375),
-    ),
-    # torch.optim.Muon's defaults; J. You.
-    "jordan": ((3.4445, -4.7750, 2.0315),),
-    "you": (
-        (4.0848, -6.8946, 2.9270),
-        (3.9505, -6.3029, 2.6377),
-        (3.7418, -5.5913, 2.3037),
-        (2.8769, -3.1427, 1.2046),
-        (2.8366, -3.0525, 1.2012),
-    ),
+    "polar_express": TABLES["Polar Express"][0],
+    "jordan": TABLES["Jordan"][0],
+    "you": TABLES["You"][0],
 }
+
+__all__ = ["POLAR_EXPRESS", "PUBLISHED", "SAFETY"]

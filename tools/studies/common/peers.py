@@ -16,7 +16,9 @@ def _for_enlarged(rows: Quintics, factor: float) -> Quintics:
     return tuple((a / factor, b / factor**3, c / factor**5) for a, b, c in rows)
 
 
-_POLAR_EXPRESS = (
+# Amsel et al., arXiv 2505.16932, their code's, for singular values in [1e-3, 1], before the safety.
+SAFETY = 1.01
+POLAR_EXPRESS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
     (3.9486908534822946, -2.9089021159629494, 0.5518191394370137),
@@ -28,7 +30,7 @@ _POLAR_EXPRESS = (
 # As their authors publish and use them, not as the library has them: coefficients, the last row for
 # all further steps, and the factor on the Frobenius norm that is divided by.
 TABLES: dict[str, tuple[Quintics, float]] = {
-    "Polar Express": ((*_for_enlarged(_POLAR_EXPRESS, 1.01), (1.875, -1.25, 0.375)), 1.01),
+    "Polar Express": ((*_for_enlarged(POLAR_EXPRESS, SAFETY), (1.875, -1.25, 0.375)), SAFETY),
     "Jordan": (((3.4445, -4.7750, 2.0315),), 1.0),
     "You": (
         (
