@@ -5,7 +5,7 @@ Each part may import its own modules and the parts below it:
     optim                                         optimizers, users of what this package exports; lazy
     _planning                                     how many steps a function needs
     _polar  _sign  _square_root  _inverse_root    a function each: its form, signature and docstring
-    _inverse
+    _inverse  _pseudo_inverse_root
     _interface                                    options, the driver `run`, gradients, operators
     _rules                                        how the coefficients of a step are chosen
     _iteration                                    the loop, its polynomials, scaling; the contract of a rule
@@ -18,6 +18,7 @@ from ._inverse import inv
 from ._inverse_root import inv_root
 from ._planning import steps_for
 from ._polar import polar, polar_factors
+from ._pseudo_inverse_root import pinv_root
 from ._sign import signm
 from ._square_root import inv_sqrtm, sqrtm, sqrtm_pair
 
@@ -30,6 +31,7 @@ __all__ = [
     "inv_root",
     "inv_sqrtm",
     "keep_ops",
+    "pinv_root",
     "polar",
     "polar_factors",
     "signm",

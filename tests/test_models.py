@@ -1,5 +1,6 @@
-"""A model of three kinds of use: trained compiled, exported, loaded in a fresh process, run by ONNX."""
+"""A model of three kinds of use: trained compiled, exported, loaded in a fresh process, by ONNX and in C++."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -76,9 +77,14 @@ def program(trained):
     return torch.export.export(trained, (batch(12)[0],), dynamic_shapes=({0: Dim("batch", min=4)},))
 
 
-def test_is_saved_and_loaded_in_a_fresh_process(trained, program, tmp_path):
+@pytest.fixture(scope="module")
+def packaged(program, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("package") / "compiled.pt2"
+    return torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+
+
+def test_is_saved_and_loaded_in_a_fresh_process(trained, program, packaged, tmp_path):
     torch.export.save(program, tmp_path / "model.pt2")
-    packaged = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "compiled.pt2"))
     x, _ = batch(20)
     torch.save((x, trained(x)), tmp_path / "expected.pt")
     script = (
@@ -95,6 +101,20 @@ def test_is_saved_and_loaded_in_a_fresh_process(trained, program, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_runs_in_a_program_without_python(trained, packaged, tmp_path):
+    x, _ = batch(20)
+    torch.save(x, tmp_path / "x.pt")
+    torch_at = Path(torch.__file__).parent
+    headers = [f"-isystem{torch_at / 'include'}", f"-isystem{torch_at / 'include/torch/csrc/api/include'}"]
+    libraries = [f"-L{torch_at / 'lib'}", f"-Wl,-rpath,{torch_at / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
+    source = Path(__file__).with_name("run_package.cpp")
+    compiler = [os.environ.get("CXX", "g++"), "-std=c++20", "-O0", *headers, str(source), *libraries]
+    for command in ([*compiler, "-o", "run_package"], ["./run_package", packaged, "x.pt", "result.pt"]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    torch.testing.assert_close(torch.load(tmp_path / "result.pt"), trained(x), atol=1e-4, rtol=1e-4)
 
 
 def test_onnx(trained, program, tmp_path):

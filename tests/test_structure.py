@@ -11,8 +11,8 @@ FUNCTIONS = ("_polar", "_sign", "_square_root", "_inverse_root", "_inverse")
 LAYERS = {
     **{"_torch": 0, "_iteration": 1, "_rules": 2, "_interface": 3},
     **dict.fromkeys(FUNCTIONS, 4),
-    # What a module gets by importing the package itself.
-    **{"_planning": 5, "__init__": 6, "optim": 7},
+    # What is made of functions, and what a module gets by importing the package itself.
+    **{"_pseudo_inverse_root": 5, "_planning": 5, "__init__": 6, "optim": 7},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -23,7 +23,7 @@ from .results import History, PolarFactors, SqrtPair
 LIBRARY = torch.library.Library("prism", "DEF")
 NAMES: list[str] = []
 
-_TYPES: dict[object, str] = {Tensor: "Tensor", int: "int", float: "float", str: "str"}
+_TYPES: dict[object, str] = {Tensor: "Tensor", bool: "bool", int: "int", float: "float", str: "str"}
 _TYPES |= {int | None: "int?", float | None: "float?", str | None: "str?", RuleLike: "str?"}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -81,7 +81,8 @@ def _vmap_rule(name: str, result: type[Any]) -> Callable[..., Any]:
 def _implementation(function: Function, symbolic: Callable[..., Any] | None) -> Callable[..., Any]:
     """The function behind its front, which would only call the op again."""
     name = function.__name__
-    default = inspect.signature(function).parameters["rule"].default
+    rule = inspect.signature(function).parameters.get("rule")
+    default = None if rule is None else rule.default
 
     @wraps(function)
     def run(A: Tensor, *arguments: Any, **options: Any) -> Any:

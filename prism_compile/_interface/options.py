@@ -53,6 +53,19 @@ def check_name(name: str, value: object, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def check_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def check_fraction(name: str, value: object) -> float:
+    number = fixed(check_number(name, value, "in (0, 1)"))
+    if not 0 < number < 1:
+        raise ValueError(f"{name} must be in (0, 1), got {number}")
+    return number
+
+
 def check_table(rows: Iterable[Sequence[object]], name: str = "rule") -> tuple[Row, ...]:
     """The rows (a, b, c) of a table x ← a x + b x³ + c x⁵, as a tuple of tuples of Python's numbers."""
     allowed = f"{name} must have three finite numbers (a, b, c) a row"
@@ -136,14 +149,11 @@ class Plan(NamedTuple):
         self, condition: object, tol: object, n: int = LARGE
     ) -> tuple[int, tuple[float, float]]:
         """The steps that a condition number and a tolerance need, and the interval of `Options`."""
-        condition, tol = check_number("condition", condition, "≥ 1"), check_number("tol", tol, "in (0, 1)")
-        condition, tol = fixed(condition), fixed(tol)
+        condition, tol = fixed(check_number("condition", condition, "≥ 1")), check_fraction("tol", tol)
         largest = condition * condition if self.squared else condition
         if not (condition >= 1 and largest < float("inf")):
             square = ", its square too," if self.squared else ""
             raise ValueError(f"condition must be finite{square} and ≥ 1, got {condition}")
-        if not 0 < tol < 1:
-            raise ValueError(f"tol must be in (0, 1), got {tol}")
         least = _least(condition, n, self.scaling, self.squared, self.rule.margin() ** self.p)
         steps = _steps_needed(least, tol, self.p, self.degree, self.rule.name, self.squared)
         if steps is None:
@@ -184,6 +194,8 @@ def options_for(
     history: bool = False,
     form: str = "auto",
     side: str = "right",
+    rotation: bool = False,
+    rtol: float = 0.0,
 ) -> Options:
     """Check the options of a function and resolve those that others decide.
 
@@ -194,8 +206,6 @@ def options_for(
         _check_planned(steps, tol, condition, newton_steps)
         steps, interval = plan.steps_and_interval(condition, tol)
     steps = check_integer("steps", DEFAULT_STEPS if steps is None else steps, 1)
-    if not isinstance(history, bool):
-        raise TypeError(f"history must be True or False, got {history!r}")
     return Options(
         p=plan.p,
         steps=steps,
@@ -205,11 +215,13 @@ def options_for(
         sketch_size=check_integer("sketch_size", sketch_size, 1),
         seed=check_integer("seed", seed, 0),
         gradient=check_name("gradient", gradient, GRADIENTS),
-        history=history,
+        history=check_flag("history", history),
         form=check_name("form", form, FORMS),
         side=check_name("side", side, SIDES),
         newton_steps=check_newton_steps(newton_steps, steps),
         interval=interval,
+        rotation=check_flag("rotation", rotation),
+        rtol=rtol,
     )
 
 

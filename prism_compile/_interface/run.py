@@ -93,6 +93,11 @@ def run(
     options = options_for(kind, **given)
     check_matrix(A, square=not kind.rectangular)
     _check_inverse(A, options.newton_steps)
+    if options.rotation and (A.is_complex() or A.shape[-1] != A.shape[-2]):
+        raise ValueError(
+            f"rotation must be False for a matrix that is not real and square, got True for A of shape "
+            f"{tuple(A.shape)} and {A.dtype}"
+        )
     eps, ridge = check_damping("eps", eps), check_damping("ridge", ridge)
     shape, dtype = A.shape[:-2], A.dtype
 
@@ -105,7 +110,7 @@ def run(
     # Errors are raised before: one inside a context that Dynamo resumes in breaks the compiled calls to come.
     with labels.function(kind.name), without_autocast(A), ieee_float32(A):
         batch = A[None] if A.ndim == 2 else A.flatten(0, -3)
-        if not kind.half_native or options.newton_steps:
+        if not kind.half_native or options.newton_steps or options.rotation:
             batch = batch.to(at_least_float32(dtype))
         batch = damped(batch, eps, ridge)
         if options.gradient == "dual":

@@ -1,5 +1,7 @@
 """Products, norms and the identity, for batches `[b, m, n]`."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,11 @@ from .precision import accumulation_dtype
 def adjoint(A: Tensor) -> Tensor:
     """Aᴴ of each matrix; of a real one Aᵀ, and no further operation."""
     return A.transpose(-1, -2).conj() if A.is_complex() else A.transpose(-1, -2)
+
+
+def symmetric(A: Tensor) -> Tensor:
+    """(A + Aᴴ)/2, halved before the sum, which would overflow."""
+    return A / 2 + adjoint(A) / 2
 
 
 def resolved(A: Tensor) -> Tensor:
@@ -52,19 +59,33 @@ def identity_minus(identity: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 # On CUDA torch has other libraries than MAGMA, which waits for the device and which no CUDA graph captures,
-# invert matrices of up to 16 rows, up to 16 matrices of up to 128 rows, and any single one.
+# factor matrices of up to 16 rows, up to 16 matrices of up to 128 rows, and any single one.
 _ALWAYS, _FEW, _FEW_ROWS = 16, 16, 128
+
+
+def _in_parts(function: Callable[[Tensor], Tensor], A: Tensor) -> Tensor:
+    """A function by LU of each matrix, of so many at once that nothing waits for the device."""
+    if A.device.type == "cuda" and A.shape[-1] > _ALWAYS:
+        at_once = _FEW if A.shape[-1] <= _FEW_ROWS else 1
+        if A.shape[0] > at_once:
+            return torch.cat([function(part) for part in A.split(at_once)])
+    return function(A)
+
+
+def _inverse_or_nan(A: Tensor) -> Tensor:
+    found: Tensor
+    found, failed = torch.linalg.inv_ex(A)
+    return found.masked_fill((failed != 0).reshape(-1, 1, 1), float("nan"))
 
 
 def inverse(A: Tensor) -> Tensor:
     """A⁻¹ of each matrix, NaN of a singular one; that it is singular is not read back from the device."""
-    if A.device.type == "cuda" and A.shape[-1] > _ALWAYS:
-        at_once = _FEW if A.shape[-1] <= _FEW_ROWS else 1
-        if A.shape[0] > at_once:
-            return torch.cat([inverse(part) for part in A.split(at_once)])
-    found: Tensor
-    found, failed = torch.linalg.inv_ex(A)
-    return found.masked_fill((failed != 0).reshape(-1, 1, 1), float("nan"))
+    return _in_parts(_inverse_or_nan, A)
+
+
+def determinant_sign(A: Tensor) -> Tensor:
+    """The sign of det A of each real matrix, `[b, 1, 1]`; no derivative flows through it."""
+    return _in_parts(torch.linalg.det, A.detach()).sign()[:, None, None]
 
 
 def commutator(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:

@@ -94,9 +94,9 @@ class Rule:
 
 
 class Options(NamedTuple):
-    """Static settings of a run, checked; `form` and `side` are of polar factors only.
+    """Static settings of a run, checked; `form`, `side` and `rotation` are of polar factors only.
 
-    interval: the least x and the tolerance that `tol` and `condition` ask for.
+    interval: the least x and the tolerance that `tol` and `condition` ask for. rtol: of pseudo-inverse roots.
     """
 
     p: int
@@ -112,6 +112,8 @@ class Options(NamedTuple):
     side: str = "right"
     newton_steps: int = 0
     interval: tuple[float, float] | None = None
+    rotation: bool = False
+    rtol: float = 0.0
 
 
 def step_info(options: Options, step: int, dtype: torch.dtype, squared: bool) -> StepInfo:
