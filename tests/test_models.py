@@ -1,4 +1,4 @@
-"""A model of three kinds of use: trained compiled, exported, loaded in a fresh process, by ONNX and in C++."""
+"""A model of three kinds of use: trained compiled, exported, loaded in a new process, in C++ and by ONNX."""
 
 import os
 import subprocess
