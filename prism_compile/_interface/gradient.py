@@ -30,7 +30,7 @@ _OF_STEPS = 3
 Solve = Callable[[Tensor, Options], tuple[tuple[Tensor, ...], Record]]
 
 
-class Run(NamedTuple):
+class Call(NamedTuple):
     """What a run is but for its matrices: of what function and by what options.
 
     solve: returns a tuple of results and a Record. adjoints: whether its backward pass takes them. squared:
@@ -52,20 +52,20 @@ class Run(NamedTuple):
         return self.options.newton_steps + sum(map(self.options.rule.free_count, self.infos(dtype)))
 
 
-def _per_step(free: Sequence[Tensor], run: Run, dtype: torch.dtype) -> list[Coefficients]:
+def _per_step(free: Sequence[Tensor], call: Call, dtype: torch.dtype) -> list[Coefficients]:
     """All coefficients of each step, from the flat list of those that depend on A."""
-    rule, first = run.options.rule, run.options.newton_steps
+    rule, first = call.options.rule, call.options.newton_steps
     found, rest = [mixture(alpha) for alpha in free[:first]], list(free[first:])
-    for info in run.infos(dtype):
+    for info in call.infos(dtype):
         own, rest = rest[: rule.free_count(info)], rest[rule.free_count(info) :]
         found.append(rule.complete(info, *own))
     return found
 
 
-def _push(run: Run, A: Tensor, free: Sequence[Tensor], direction: Tensor) -> tuple[Tensor, ...]:
+def _push(call: Call, A: Tensor, free: Sequence[Tensor], direction: Tensor) -> tuple[Tensor, ...]:
     """Df(A)[direction] of each result, with the coefficients of an earlier run."""
-    solve, options = run.solve, run.options
-    rule = frozen(options.rule, _per_step(free, run, A.dtype), options.newton_steps)
+    solve, options = call.solve, call.options
+    rule = frozen(options.rule, _per_step(free, call, A.dtype), options.newton_steps)
     again = options._replace(rule=rule, history=False)
     with without_autocast(A), ieee_float32(A):
         pushed: tuple[Tensor, ...] = torch.func.jvp(lambda X: solve(X, again)[0], (A,), (direction,))[1]
@@ -78,19 +78,19 @@ def _free(record: Record) -> list[Tensor]:
 
 
 class _DualGradient(torch.autograd.Function):
-    """forward(A, run) -> results, free coefficients, history, all in one tuple."""
+    """forward(A, call) -> results, free coefficients, history, all in one tuple."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(A: Tensor, run: Run) -> tuple[Tensor, ...]:
-        results, record = run.solve(A, run.options)
+    def forward(A: Tensor, call: Call) -> tuple[Tensor, ...]:
+        results, record = call.solve(A, call.options)
         return (*results, *_free(record), *record.history)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        A, ctx.run = inputs
-        results, free, _ = _parts(output, ctx.run, A.dtype)
+        A, ctx.call = inputs
+        results, free, _ = _parts(output, ctx.call, A.dtype)
         ctx.results, ctx.constants = len(results), len(output) - len(results)
         ctx.mark_non_differentiable(*output[ctx.results :])
         ctx.save_for_backward(A, *free)
@@ -102,9 +102,9 @@ class _DualGradient(torch.autograd.Function):
         total = None
         for index, gradient in enumerate(gradients[: ctx.results]):
             # A tangent laid out unlike A has no place where sizes are symbolic.
-            direction = (adjoint(gradient) if ctx.run.adjoints else gradient).contiguous()
-            pushed = _push(ctx.run, known_after(A, direction), renamed(free), direction)[index]
-            pushed = adjoint(pushed) if ctx.run.adjoints else pushed
+            direction = (adjoint(gradient) if ctx.call.adjoints else gradient).contiguous()
+            pushed = _push(ctx.call, known_after(A, direction), renamed(free), direction)[index]
+            pushed = adjoint(pushed) if ctx.call.adjoints else pushed
             total = pushed if total is None else total + pushed
         return total, None
 
@@ -115,25 +115,25 @@ class _DualGradientBothModes(_DualGradient):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         A, *free = ctx.saved_tensors
-        pushed = _push(ctx.run, A, free, tangent)
+        pushed = _push(ctx.call, A, free, tangent)
         return (*pushed, *[None] * ctx.constants)
 
 
-def _parts(outputs: tuple[Tensor, ...], run: Run, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], ...]:
+def _parts(outputs: tuple[Tensor, ...], call: Call, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], ...]:
     """Results, free coefficients and history in a tuple of all three."""
-    end = len(outputs) - (_OF_STEPS if run.options.history else 0)
-    start = end - run.free_count(dtype)
+    end = len(outputs) - (_OF_STEPS if call.options.history else 0)
+    start = end - call.free_count(dtype)
     return outputs[:start], outputs[start:end], outputs[end:]
 
 
-def solve_with_dual_gradient(A: Tensor, run: Run) -> tuple[tuple[Tensor, ...], Record]:
-    """`run.solve(A, run.options)`, differentiated by running it again."""
+def solve_with_dual_gradient(A: Tensor, call: Call) -> tuple[tuple[Tensor, ...], Record]:
+    """`call.solve(A, call.options)`, differentiated by running it again."""
     load_forward_mode()
     eager = not (torch.compiler.is_compiling() or is_transformed())
     if eager and forward_ad.unpack_dual(A).tangent is not None:
         # That of `_push` would be a second level, which torch has not; and forward mode keeps nothing anyway.
-        return run.solve(A, run.options)
+        return call.solve(A, call.options)
     function = _DualGradient if torch.compiler.is_compiling() else _DualGradientBothModes
     apply: Callable[..., tuple[Tensor, ...]] = function.apply
-    results, free, history = _parts(apply(A, run), run, A.dtype)
-    return results, Record(_per_step(free, run, A.dtype), history)
+    results, free, history = _parts(apply(A, call), call, A.dtype)
+    return results, Record(_per_step(free, call, A.dtype), history)

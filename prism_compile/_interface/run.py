@@ -14,7 +14,7 @@ from .._iteration.loop import Record, iterate
 from .._iteration.precision import at_least_float32, ieee_float32, measured, without_autocast
 from .._iteration.rule import Options
 from .._iteration.scaling import magnitude, nonzero
-from .gradient import Run, solve_with_dual_gradient
+from .gradient import Call, solve_with_dual_gradient
 from .numbers import check_number
 from .options import options_for
 from .results import History
@@ -114,7 +114,7 @@ def run(
             batch = batch.to(at_least_float32(dtype))
         batch = damped(batch, eps, ridge)
         if options.gradient == "dual":
-            call = Run(solve, options, adjoints=not kind.rectangular, squared=kind.squared)
+            call = Call(solve, options, adjoints=not kind.rectangular, squared=kind.squared)
             results, record = solve_with_dual_gradient(batch, call)
         else:
             results, record = solve(batch, options)
