@@ -29,13 +29,10 @@ def even_spans(length: int, count: int) -> list[Span]:
 
 # Many parameters have the same spans, and those of thousands of shards take long to list.
 @lru_cache(1024)
-def chunk_spans(length: int, count: int, scale: int = 1) -> tuple[Span, ...]:
-    """The shards of a length that DTensor and `torch.chunk` make: the last ones smaller, or empty.
-
-    scale: the rows that each of the length stands for.
-    """
+def chunk_spans(length: int, count: int) -> tuple[Span, ...]:
+    """The shards of a length that DTensor and `torch.chunk` make: the last ones smaller, or empty."""
     size = -(-length // count)
-    edges = [scale * min(i * size, length) for i in range(count + 1)]
+    edges = [min(i * size, length) for i in range(count + 1)]
     return tuple(pairwise(edges))
 
 

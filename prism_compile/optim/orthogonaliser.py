@@ -75,19 +75,19 @@ class Orthogonaliser:
             check.check_tensor(update, "updates")
         layouts = [layout_of(update, self._process_group, "updates") for update in updates]
         cuts = [matrix_cut(update.shape, name="updates", **self._how) for update in updates]
-        layouts = [own if cut.suits(own) else own.whole() for own, cut in zip(layouts, cuts)]
         filled = [i for i, update in enumerate(updates) if update.numel()]
         self._shares.share_out([(i, layouts[i], cuts[i]) for i in filled])
         found = [torch.empty_like(update) if not update.numel() else update for update in updates]
 
         def request(i: int) -> Request:
-            direction = working_part(updates[i], layouts[i])
+            share = self._shares[i]
+            direction = working_part(updates[i], share.layout)
 
             def take(factor: Tensor) -> None:
-                shard = shard_of(factor.to(direction.dtype), updates[i], layouts[i])
+                shard = shard_of(factor.to(direction.dtype), updates[i], share.layout)
                 found[i] = placed_like(shard, updates[i])
 
-            return Request(self._shares[i], take, (self._options, None), direction)
+            return Request(share, take, (self._options, None), direction)
 
         orthogonalise(self._polar, map(request, filled))
         return found
