@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._interface.distributed import placed_like
 from .._iteration.precision import accumulation_dtype
 from .._iteration.scaling import nonzero
 from ._plan import Plan
-from ._processes import local, placed_like, sum_over
+from ._processes import local, sum_over
 from ._round import Share
 
 SECOND_MOMENT = "second_moment_buffer"
@@ -43,8 +44,8 @@ class EvenRows:
         square = kept.square().mean(dims, keepdim=True)
         if SECOND_MOMENT not in state:
             moment = torch.zeros_like(square)
-            shape = torch.Size(1 if i in dims else n for i, n in enumerate(param.shape))
-            state[SECOND_MOMENT] = moment if share.layout.gathered else placed_like(moment, param, shape)
+            shape = tuple(1 if i in dims else n for i, n in enumerate(param.shape))
+            state[SECOND_MOMENT] = moment if share.layout.gathered else placed_like(param, moment, shape)
         # The dtype of the iteration may be another one by now.
         state[SECOND_MOMENT] = state[SECOND_MOMENT].to(square.dtype)
         moment = local(state[SECOND_MOMENT]).lerp_(square, 1 - beta2)

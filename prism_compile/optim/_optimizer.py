@@ -87,22 +87,17 @@ class MatrixOptimizer(Optimizer):
             )
         return {**super().__getstate__(), "_compile": self._compile}
 
-    def _check_saved(self, state: dict[str, Any]) -> None:
-        """Refuse the state of another optimizer."""
+    def __setstate__(self, state: dict[str, Any]) -> None:
         for group in state["param_groups"]:
             missing = [name for name in self._saved_options if name not in group]
             if missing:
                 own = type(self).__name__
                 raise ValueError(f"state_dict must be of {own}, got a param group without {missing}")
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._check_saved(state)
         super().__setstate__(state)
         # `load_state_dict` ends here too, with groups and state alone.
         if "_compile" in state:
             self._process_group = None
             self._begin(state["_compile"])
-        self._share_out()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, each tensor to its parameter's device in the precision that it is kept in."""

@@ -150,15 +150,14 @@ class Muon(MatrixOptimizer):
         self._polar = BatchSolver(self._compile_options)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._check_saved(state)
-        # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
-        for own, loaded in zip(self.__dict__.get("param_groups", ()), state["param_groups"]):
+        before = self.__dict__.get("param_groups", ())
+        super().__setstate__(state)
+        # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's, of fewer options.
+        for own, loaded in zip(before, self.param_groups):
             if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
                 resolve_rule(loaded)
-            # torch's has fewer options.
             for name in self.defaults.keys() & own.keys():
                 loaded.setdefault(name, own[name])
-        super().__setstate__(state)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; see `torch.optim.Optimizer.add_param_group`."""

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._interface.distributed import placed_like
 from .._interface.options import RuleLike
 from . import _options as check
 from ._polar import BatchSolver, matrix_cut, orthogonalise
-from ._processes import check_process_group, layout_of, placed_like, shard_of, working_part
+from ._processes import check_process_group, layout_of, shard_of, working_part
 from ._round import Request, Shares
 
 
@@ -85,7 +86,7 @@ class Orthogonaliser:
 
             def take(factor: Tensor) -> None:
                 shard = shard_of(factor.to(direction.dtype), updates[i], share.layout)
-                found[i] = placed_like(shard, updates[i])
+                found[i] = placed_like(updates[i], shard, tuple(updates[i].shape))
 
             return Request(share, take, (self._options, None), direction)
 
