@@ -1,6 +1,6 @@
 """Polar factors of the matrices in parameters: in batches, compiled, shared out over processes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise, product
 from math import prod
 from types import FunctionType
@@ -190,8 +190,12 @@ class Batch(NamedTuple):
     device: torch.device
 
 
-# A number of matrices of a batch, and the function that writes them to a slot [size, *tall].
-Source = tuple[int, Callable[[Tensor], object]]
+class Source(NamedTuple):
+    """Matrices of a batch: what writes them to a slot `[size, *tall]`, and what takes their factors."""
+
+    size: int
+    write: Callable[[Tensor], object]
+    take: Callable[[Tensor], None]
 
 
 class BatchSolver:
@@ -204,19 +208,17 @@ class BatchSolver:
         self._options = compile_options
         self._compiled: dict[Batch, dict[int, Callable[..., Tensor]]] = {}
 
-    def __call__(self, batch: Batch, sources: Iterable[Source]) -> Iterator[Tensor]:
-        """The polar factors `[size, *tall]` of each source in turn, one solve after another."""
+    def __call__(self, batch: Batch, sources: list[Source]) -> None:
+        """Have each source take the polar factors `[size, *tall]` of its matrices."""
         for portion in _portions(batch, sources):
-            sizes = [size for size, _ in portion]
+            sizes = [source.size for source in portion]
             capacity, run = self._solver(batch, sum(sizes))
             stack = torch.empty(capacity, *batch.tall, dtype=batch.dtype, device=batch.device)
             stack[sum(sizes) :].zero_()
-            for (_, write), slot in zip(portion, stack.split([*sizes, capacity - sum(sizes)])):
-                write(slot)
-            factors = run(stack, batch.options)[: sum(sizes)].split(sizes)
-            # A loop over the tuple itself has no end for Dynamo of torch 2.15, in a generator.
-            for i in range(len(sizes)):
-                yield factors[i]
+            for source, slot in zip(portion, stack.split([*sizes, capacity - sum(sizes)])):
+                source.write(slot)
+            for source, factors in zip(portion, run(stack, batch.options)[: sum(sizes)].split(sizes)):
+                source.take(factors)
 
     def _solver(self, batch: Batch, size: int) -> tuple[int, Callable[..., Tensor]]:
         """A solver and the number of matrices it takes: `size`, or up to twice that where one is there.
@@ -234,18 +236,17 @@ class BatchSolver:
         return fitting, graphs[fitting]
 
 
-def _portions(batch: Batch, sources: Iterable[Source]) -> Iterator[list[Source]]:
+def _portions(batch: Batch, sources: list[Source]) -> list[list[Source]]:
     """Split sources into solves of at most `_LARGEST_BATCH` entries, as far as single ones are not larger."""
-    portion: list[Source] = []
+    portions: list[list[Source]] = []
     filled, most = 0, _LARGEST_BATCH // prod(batch.tall)
     for source in sources:
-        if portion and filled + source[0] > most:
-            yield portion
-            portion, filled = [], 0
-        portion.append(source)
-        filled += source[0]
-    if portion:
-        yield portion
+        if not portions or filled + source.size > most:
+            portions.append([])
+            filled = 0
+        portions[-1].append(source)
+        filled += source.size
+    return portions
 
 
 def _dtypes(request: Request) -> tuple[torch.dtype, torch.dtype]:
@@ -266,7 +267,7 @@ def orthogonalise(run: BatchSolver, requests: Iterable[Request]) -> None:
     None.
     """
     rounds = rounds_of((request, *_dtypes(request)) for request in requests)
-    found: dict[Batch, list[tuple[Source, Round, Block, Matrices]]] = {}
+    batches: dict[Batch, list[Source]] = {}
     for own in rounds:
         for block, whole in own.collect():
             request = own.requests[block.parameter]
@@ -274,21 +275,26 @@ def orthogonalise(run: BatchSolver, requests: Iterable[Request]) -> None:
             # What does not travel is rounded in the solve, after it was scaled.
             dtype = request.end.dtype if own.plan.is_alone else own.travels.dtype
             batch = Batch(request.details[0], matrices.tall, dtype, own.travels.device)
-            source = prod(matrices.grid), _writer(own, block, matrices, whole)
-            found.setdefault(batch, []).append((source, own, block, matrices))
-    for batch, entries in found.items():
-        factors = run(batch, [source for source, *_ in entries])
-        for (_, own, block, matrices), stack in zip(entries, factors):
-            factor = own.requests[block.parameter].details[1]
-            scaled = stack if factor is None else stack * factor(matrices.m, matrices.n)
-            own.give(block, matrices.restore(scaled))
+            batches.setdefault(batch, []).append(_source(own, block, matrices, whole))
+    for batch, sources in batches.items():
+        run(batch, sources)
     for own in rounds:
         own.finish()
 
 
-def _writer(own: Round, block: Block, matrices: Matrices, whole: Tensor | None) -> Callable[[Tensor], object]:
-    """What writes the matrices of a block to a slot: those of a request's direction, or of `whole`."""
-    if whole is not None:
-        return lambda slot: slot.copy_(matrices.read(whole))
+def _source(own: Round, block: Block, matrices: Matrices, whole: Tensor | None) -> Source:
+    """The matrices of a block: those of its request's direction, or of `whole`."""
     request = own.requests[block.parameter]
-    return lambda slot: request.write(slot, lambda tensor: matrices.read(own.piece(block, tensor)))
+    factor = request.details[1]
+
+    def write(slot: Tensor) -> None:
+        if whole is None:
+            request.write(slot, lambda tensor: matrices.read(own.piece(block, tensor)))
+        else:
+            slot.copy_(matrices.read(whole))
+
+    def take(factors: Tensor) -> None:
+        scaled = factors if factor is None else factors * factor(matrices.m, matrices.n)
+        own.give(block, matrices.restore(scaled))
+
+    return Source(prod(matrices.grid), write, take)
