@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from .. import inv_root
-from .._interface.distributed import is_distributed
+from .._interface.distributed import is_distributed, placed_like
 from .._iteration.linear_algebra import identity_like, trace
 from .._iteration.precision import accumulation_dtype
 from ._plan import largest_first, whole_box
-from ._processes import bring_together, local
+from ._processes import Layout, bring_together, local, shard_of
 
 Group = dict[str, Any]
 
@@ -207,7 +207,12 @@ def restored(saved: dict[str, Any], weight: Tensor, owned: list[int]) -> dict[st
         _, dot, number = name.partition(".")
         if not dot or dot + number in wanted:
             dtype = torch.float32 if name == "step" else kept
-            state[name] = _as_placed(value.to(weight.device, dtype, copy=True), weight, name)
+            value = value.to(weight.device, dtype, copy=True)
+            # State of a sharded vector that a single process has saved whole.
+            if name in ("mean", "square") and is_distributed(weight) and not is_distributed(value):
+                shard = shard_of(value, weight, Layout(gathered=True))
+                value = placed_like(weight, shard, tuple(weight.shape))
+            state[name] = value
     missing = [block for block in owned if f"left.{block}" not in state]
     if missing and saved:
         raise ValueError(
@@ -215,13 +220,3 @@ def restored(saved: dict[str, Any], weight: Tensor, owned: list[int]) -> dict[st
             f"this process owns; torch.distributed.checkpoint puts together what several processes have saved"
         )
     return state
-
-
-def _as_placed(value: Tensor, weight: Tensor, name: str) -> Tensor:
-    """State of a sharded vector, saved whole by a single process, as this process's shard."""
-    if name not in ("mean", "square") or not is_distributed(weight) or is_distributed(value):
-        return value
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    assert isinstance(weight, DTensor)
-    return distribute_tensor(value, weight.device_mesh, weight.placements, src_data_rank=None)
