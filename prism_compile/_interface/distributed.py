@@ -30,15 +30,17 @@ def _check_placements(A: "DTensor") -> None:
             )
 
 
-def _placed_like(A: "DTensor", result: Tensor) -> Tensor:
-    """A process's part of a result, batched as A is, as a DTensor."""
+def placed_like(A: Tensor, part: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A process's part of a tensor of a shape, placed as A is: a DTensor where A is one."""
+    if not is_distributed(A):
+        return part
     from torch.distributed.tensor import DTensor
 
-    # Given because it does not follow where processes hold unequal numbers of matrices.
-    shape = torch.Size((*A.shape[:-2], *result.shape[A.ndim - 2 :]))
+    whole = cast("DTensor", A)
+    # Given because it does not follow where processes hold unequal parts.
     stride = torch.empty(shape, device="meta").stride()
     return DTensor.from_local(
-        result, A.device_mesh, A.placements, run_check=False, shape=shape, stride=stride
+        part, whole.device_mesh, whole.placements, run_check=False, shape=torch.Size(shape), stride=stride
     )
 
 
@@ -51,6 +53,7 @@ def by_process(function: Function) -> Function:
             return function(A, *arguments, **options)
         _check_placements(A)
         results = function(cast("DTensor", A).to_local(), *arguments, **options)
-        return pytree.tree_map(lambda result: _placed_like(A, result), results)
+        batch, first = tuple(A.shape[:-2]), A.ndim - 2
+        return pytree.tree_map(lambda part: placed_like(A, part, (*batch, *part.shape[first:])), results)
 
     return cast(Function, call)

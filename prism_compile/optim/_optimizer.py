@@ -1,6 +1,7 @@
 """What the optimizers of this package have in common: param groups, closures, copies and refusals."""
 
 from collections.abc import Callable
+from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -44,9 +45,8 @@ class MatrixOptimizer(Optimizer):
         # Whether other processes take part; a trace would make guards of the layouts themselves.
         self._is_shared = False
         self._begin_shares()
-        # What the last step has seen in each group: kept alive, so that no other object gets its id.
-        self._seen: list[list[Any]] = []
-        self._seen_ids: list[list[int]] = []
+        # What the last step has seen of its groups.
+        self._seen: list[Any] = []
 
     def _begin_shares(self) -> None:
         self._shares = Shares(self._keeps_shares, self._shares_replicas)
@@ -62,7 +62,7 @@ class MatrixOptimizer(Optimizer):
     def _step(self, stepping: Stepping) -> None:
         raise NotImplementedError
 
-    def _layout(self, group: dict[str, Any], param: Tensor) -> Layout:
+    def _layout(self, param: Tensor) -> Layout:
         """How a parameter lies over processes, which does not change."""
         if param not in self._layouts:
             self._layouts[param] = layout_of(param, self._process_group)
@@ -76,7 +76,7 @@ class MatrixOptimizer(Optimizer):
             for param in group["params"]:
                 cut = self._cut(group, param) if param.numel() else None
                 if cut is not None:
-                    wanted.append((param, self._layout(group, param), cut))
+                    wanted.append((param, self._layout(param), cut))
         self._shares.share_out(wanted)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,22 +87,17 @@ class MatrixOptimizer(Optimizer):
             )
         return {**super().__getstate__(), "_compile": self._compile}
 
-    def _check_saved(self, state: dict[str, Any]) -> None:
-        """Refuse the state of another optimizer."""
+    def __setstate__(self, state: dict[str, Any]) -> None:
         for group in state["param_groups"]:
             missing = [name for name in self._saved_options if name not in group]
             if missing:
                 own = type(self).__name__
                 raise ValueError(f"state_dict must be of {own}, got a param group without {missing}")
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._check_saved(state)
         super().__setstate__(state)
         # `load_state_dict` ends here too, with groups and state alone.
         if "_compile" in state:
             self._process_group = None
             self._begin(state["_compile"])
-        self._share_out()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, each tensor to its parameter's device in the precision that it is kept in."""
@@ -146,31 +141,31 @@ class MatrixOptimizer(Optimizer):
         check_names(group, self.defaults)
         for param in group["params"]:
             check_tensor(param)
-            self._layout(group, param)
+            self._layout(param)
         self._check_group(group)
 
-    def _seen_of(self, group: dict[str, Any]) -> list[Any]:
-        """What a step needs to have checked of a group."""
-        names = (name for name in self.defaults if name not in ("lr", "count"))
-        return [*group, *map(group.get, names), *group["params"]]
+    def _watched(self) -> list[Any]:
+        """What a step needs to have checked."""
+        names = [name for name in self.defaults if name not in ("lr", "count")]
+        return [
+            each for group in self.param_groups for each in (*group, *map(group.get, names), *group["params"])
+        ]
 
     def _take_up_edits(self) -> None:
         """Check what was edited since the last step: options by schedulers, parameters by wrappers."""
-        seen = [self._seen_of(group) for group in self.param_groups]
-        # Objects are compared by identity, for a comparison of tensors would wait for the device.
-        ids = [[*map(id, own)] for own in seen]
-        for i, group in enumerate(self.param_groups):
+        for group in self.param_groups:
             # Schedulers set the rate in every step.
             group["lr"] = rate("lr", group["lr"])
-            if ids[i : i + 1] != self._seen_ids[i : i + 1]:
+        watched = self._watched()
+        # By identity, for a comparison of tensors would wait for the device.
+        if len(watched) != len(self._seen) or not all(map(is_, watched, self._seen)):
+            for group in self.param_groups:
                 self._take_up(group)
-        if ids != self._seen_ids:
             self._share_out()
             # Parameters that were replaced are let go.
             present = {param for group in self.param_groups for param in group["params"]}
             self._layouts = {param: self._layouts[param] for param in self._layouts.keys() & present}
-            self._seen = [self._seen_of(group) for group in self.param_groups]
-            self._seen_ids = [[*map(id, own)] for own in self._seen]
+            self._seen = self._watched()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -29,13 +29,10 @@ def even_spans(length: int, count: int) -> list[Span]:
 
 # Many parameters have the same spans, and those of thousands of shards take long to list.
 @lru_cache(1024)
-def chunk_spans(length: int, count: int, scale: int = 1) -> tuple[Span, ...]:
-    """The shards of a length that DTensor and `torch.chunk` make: the last ones smaller, or empty.
-
-    scale: the rows that each of the length stands for.
-    """
+def chunk_spans(length: int, count: int) -> tuple[Span, ...]:
+    """The shards of a length that DTensor and `torch.chunk` make: the last ones smaller, or empty."""
     size = -(-length // count)
-    edges = [scale * min(i * size, length) for i in range(count + 1)]
+    edges = [min(i * size, length) for i in range(count + 1)]
     return tuple(pairwise(edges))
 
 
@@ -150,20 +147,20 @@ class Plan:
         first = len(self.parameters)
         self.parameters += parameters
         holders = [[own.holders(box) for box in own.boxes] for own in parameters]
-        free: list[tuple[int, int]] = []
-        tied: dict[int, list[tuple[int, int]]] = {}
+        # By the shard that holds a block whole, None where it is free to go anywhere.
+        blocks: dict[int | None, list[tuple[int, int]]] = {}
         for i, row in enumerate(holders):
             for j, shards in enumerate(row):
-                (tied.setdefault(shards[0], []) if len(shards) == 1 else free).append((i, j))
+                blocks.setdefault(shards[0] if len(shards) == 1 else None, []).append((i, j))
         owners: dict[tuple[int, int], Rank] = {}
-        # The tied blocks come first, for they leave less choice.
-        for shard, keys in tied.items():
-            loads = self.loads[shard :: self.shards]
-            replicas = largest_first([parameters[i].costs[j] for i, j in keys], loads)
-            self.loads[shard :: self.shards] = loads
-            owners.update((key, Rank(replica, shard)) for key, replica in zip(keys, replicas))
-        ranks = largest_first([parameters[i].costs[j] for i, j in free], self.loads)
-        owners.update((key, Rank(*divmod(rank, self.shards))) for key, rank in zip(free, ranks))
+        # The free blocks come last, for they leave the most choice.
+        for shard in sorted(blocks, key=lambda shard: shard is None):
+            ranks = slice(None) if shard is None else slice(shard, None, self.shards)
+            numbers, loads = range(len(self.loads))[ranks], self.loads[ranks]
+            found = largest_first([parameters[i].costs[j] for i, j in blocks[shard]], loads)
+            self.loads[ranks] = loads
+            for key, number in zip(blocks[shard], found):
+                owners[key] = Rank(*divmod(numbers[number], self.shards))
         self.blocks += [
             [Block(first + i, j, box, owners[i, j], holders[i][j]) for j, box in enumerate(own.boxes)]
             for i, own in enumerate(parameters)

@@ -1,7 +1,7 @@
 """Polar factors of the matrices in parameters: in batches, compiled, shared out over processes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise, product
 from math import prod
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from ._options import SolveOptions, solve
-from ._plan import Block, Box, ParameterPlan, Span, chunk_spans, even_spans, shape_of, whole_box
-from ._processes import Layout
+from ._plan import Block, Box, ParameterPlan, Span, chunk_spans, even_spans, shape_of
 from ._round import Request, Round, rounds_of
 
 # More entries than this (1 GiB in float32) are solved in several batches: such matrices fill a device by
@@ -64,67 +63,72 @@ class Matrices(NamedTuple):
 
 
 class MatrixCut(NamedTuple):
-    """How a parameter is cut into matrices: `[rows, columns]`, `batch` times, each into heads of `sizes`."""
+    """How a parameter is cut into matrices, each of heads of `sizes` by rows or by columns.
+
+    is_flat: `[out, ...]` is one matrix `[out, rest]`; otherwise leading dimensions are a batch. keeps_rows:
+    whether no shards may cut a row.
+    """
 
     shape: tuple[int, ...]
-    batch: int
-    rows: int
-    columns: int
+    is_flat: bool
     sizes: tuple[int, ...]
     by_columns: bool
+    keeps_rows: bool
+
+    @property
+    def row_dims(self) -> tuple[int, ...]:
+        """The dimensions that a row of a matrix runs along."""
+        return tuple(range(1 if self.is_flat else len(self.shape) - 1, len(self.shape)))
 
     @property
     def matrix(self) -> tuple[int, int] | None:
         """The shape of the matrices; None where they have several."""
-        if len(set(self.sizes)) > 1:
-            return None
-        return (self.rows, self.sizes[0]) if self.by_columns else (self.sizes[0], self.columns)
+        return None if len(set(self.sizes)) > 1 else self._matrix(self.shape)
 
-    def suits(self, layout: Layout) -> bool:
-        """Whether shards of this layout can be put together head by head."""
-        return self.matrix is not None or len(self.shape) == 2 or not layout.dim
+    def suits(self, dim: int) -> bool:
+        """Whether shards along `dim` > 0 can be put together head by head."""
+        is_box = self.matrix is not None or not self.by_columns or len(self.row_dims) == 1
+        return is_box and not (self.keeps_rows and dim in self.row_dims)
+
+    def _whole(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """The rows and columns of what heads are cut from, in a tensor of a shape."""
+        return (shape[0], prod(shape[1:])) if self.is_flat else (shape[-2], shape[-1])
+
+    def _matrix(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        rows, columns = self._whole(shape)
+        if len(set(self.sizes)) > 1:
+            return rows, columns
+        return (rows, self.sizes[0]) if self.by_columns else (self.sizes[0], columns)
 
     def matrices(self, box: Box) -> Matrices:
         """The matrices of a block."""
         shape = shape_of(box)
-        columns = shape[1] if len(shape) == 2 else self.columns
-        rows = prod(shape) // columns
-        return Matrices(shape, rows, columns, *(self.matrix or (rows, columns)))
+        columns = self._whole(shape)[1]
+        return Matrices(shape, prod(shape) // columns, columns, *self._matrix(shape))
 
     def plan(self, dim: int, ranks: tuple[int, int]) -> ParameterPlan:
         """Blocks for (replicas, shards) ranks, where shards cut the parameter along `dim`.
 
-        Matrices that lie one after another are blocks by themselves, or in as many ranges as there are ranks;
-        those cut along another dimension are ranges of the first one, or one block.
+        Equal heads, or the matrices of a batch, lie in as many ranges as there are ranks. Heads of several
+        sizes, and of fewer matrices than there are ranks, are blocks by themselves.
         """
-        shape = self.shape
-        form: tuple[int, ...] = self.batch * self.rows, self.columns
         dim = dim if ranks[1] > 1 else 0
-        spans = chunk_spans(shape[dim], ranks[1], 1 if dim else form[0] // shape[0])
-        boxes: list[Box]
-        if dim and len(shape) > 2:
-            form = shape
-            first = even_spans(shape[0], min(shape[0], prod(ranks))) if self.batch > 1 else [(0, shape[0])]
-            boxes = [(span, *whole_box(shape[1:])) for span in first]
-        elif self.matrix is None:
-            boxes = self._heads()
-        else:
-            # The axis that ranges are taken of, and the size of a matrix along it.
-            axis = int(self.by_columns and self.batch == 1)
-            size = self.matrix[1] if axis else self.rows if self.by_columns else self.matrix[0]
-            whole = dim == axis and not any(low % size for low, _ in spans)
-            ranges = _ranges(form[axis] // size, size, spans if whole else None, ranks)
-            boxes = [((0, form[0]), span) if axis else (span, (0, form[1])) for span in ranges]
-        costs = tuple(self.matrices(box).cost for box in boxes)
-        return ParameterPlan(form, dim, spans, tuple(boxes), costs)
-
-    def _heads(self) -> list[Box]:
-        """The box of each head, of any size."""
+        form = self.shape if dim or not self.is_flat else self._whole(self.shape)
+        spans = chunk_spans(form[dim], ranks[1])
         heads = list(pairwise(accumulate(self.sizes, initial=0)))
-        tops = [i * self.rows for i in range(self.batch)]
-        if self.by_columns:
-            return [((top, top + self.rows), head) for top in tops for head in heads]
-        return [((top + low, top + high), (0, self.columns)) for top in tops for low, high in heads]
+        cuts: list[list[Span]] = [[(0, size)] for size in form]
+        # The dimension along which heads lie; that of a convolution's columns may be none of the form's.
+        axis = len(form) - 1 if self.by_columns else 0 if self.is_flat else len(form) - 2
+        if not self.is_flat:
+            cuts[0] = _ranges(form[0], 1, spans if dim == 0 else None, ranks)
+        if self.matrix is None or (not self.is_flat and form[0] < prod(ranks)):
+            cuts[axis] = heads
+        elif self.is_flat and form[axis] == heads[-1][1]:
+            size = self.sizes[0]
+            is_whole = dim == axis and not any(low % size for low, _ in spans)
+            cuts[axis] = _ranges(len(heads), size, spans if is_whole else None, ranks)
+        boxes = tuple(product(*cuts))
+        return ParameterPlan(form, dim, spans, boxes, tuple(self.matrices(box).cost for box in boxes))
 
 
 def matrix_cut(
@@ -133,28 +137,26 @@ def matrix_cut(
     flatten: bool,
     heads: int | tuple[int, ...] = 1,
     heads_by: str = "rows",
+    keeps_rows: bool = False,
     name: str = "params",
 ) -> MatrixCut:
     """Read `[out, ...]` as one matrix `[out, rest]`, or leading dimensions as a batch; split it into heads.
 
-    heads: the number of equal ones, or the size of each. Raises ValueError where the shape does not allow it.
+    Raises ValueError where the shape does not allow it.
     """
     shape = tuple(shape)
     if len(shape) < 2:
         raise ValueError(f"{name} must have at least 2 dimensions, got one of shape {shape}")
-    rows, columns = (shape[0], prod(shape[1:])) if flatten else shape[-2:]
-    length = columns if heads_by == "columns" else rows
-    if isinstance(heads, int):
-        if length % heads:
-            raise ValueError(
-                f"heads must divide the {heads_by} of each matrix, got heads={heads} for shape {shape}"
-            )
-        heads = (length // heads,) * heads
-    elif sum(heads) != length:
+    by_columns = heads_by == "columns"
+    is_flat = flatten or len(shape) == 2
+    length = (prod(shape[1:]) if is_flat else shape[-1]) if by_columns else shape[0 if is_flat else -2]
+    sizes = (length // heads,) * heads if isinstance(heads, int) else heads
+    if sum(sizes) != length:
+        must = "divide" if isinstance(heads, int) else "sum to"
         raise ValueError(
-            f"heads must sum to the {heads_by} of each matrix, got heads={heads} for shape {shape}"
+            f"heads must {must} the {heads_by} of each matrix, got heads={heads} for shape {shape}"
         )
-    return MatrixCut(shape, 1 if flatten else prod(shape[:-2]), rows, columns, heads, heads_by == "columns")
+    return MatrixCut(shape, is_flat, sizes, by_columns, keeps_rows)
 
 
 def _ranges(count: int, size: int, spans: Sequence[Span] | None, ranks: tuple[int, int]) -> list[Span]:
@@ -188,8 +190,12 @@ class Batch(NamedTuple):
     device: torch.device
 
 
-# A number of matrices of a batch, and the function that writes them to a slot [size, *tall].
-Source = tuple[int, Callable[[Tensor], object]]
+class Source(NamedTuple):
+    """Matrices of a batch: what writes them to a slot `[size, *tall]`, and what takes their factors."""
+
+    size: int
+    write: Callable[[Tensor], object]
+    take: Callable[[Tensor], None]
 
 
 class BatchSolver:
@@ -202,19 +208,17 @@ class BatchSolver:
         self._options = compile_options
         self._compiled: dict[Batch, dict[int, Callable[..., Tensor]]] = {}
 
-    def __call__(self, batch: Batch, sources: Iterable[Source]) -> Iterator[Tensor]:
-        """The polar factors `[size, *tall]` of each source in turn, one solve after another."""
+    def __call__(self, batch: Batch, sources: list[Source]) -> None:
+        """Have each source take the polar factors `[size, *tall]` of its matrices."""
         for portion in _portions(batch, sources):
-            sizes = [size for size, _ in portion]
+            sizes = [source.size for source in portion]
             capacity, run = self._solver(batch, sum(sizes))
             stack = torch.empty(capacity, *batch.tall, dtype=batch.dtype, device=batch.device)
             stack[sum(sizes) :].zero_()
-            for (_, write), slot in zip(portion, stack.split([*sizes, capacity - sum(sizes)])):
-                write(slot)
-            factors = run(stack, batch.options)[: sum(sizes)].split(sizes)
-            # A loop over the tuple itself has no end for Dynamo of torch 2.15, in a generator.
-            for i in range(len(sizes)):
-                yield factors[i]
+            for source, slot in zip(portion, stack.split([*sizes, capacity - sum(sizes)])):
+                source.write(slot)
+            for source, factors in zip(portion, run(stack, batch.options)[: sum(sizes)].split(sizes)):
+                source.take(factors)
 
     def _solver(self, batch: Batch, size: int) -> tuple[int, Callable[..., Tensor]]:
         """A solver and the number of matrices it takes: `size`, or up to twice that where one is there.
@@ -232,18 +236,17 @@ class BatchSolver:
         return fitting, graphs[fitting]
 
 
-def _portions(batch: Batch, sources: Iterable[Source]) -> Iterator[list[Source]]:
+def _portions(batch: Batch, sources: list[Source]) -> list[list[Source]]:
     """Split sources into solves of at most `_LARGEST_BATCH` entries, as far as single ones are not larger."""
-    portion: list[Source] = []
+    portions: list[list[Source]] = []
     filled, most = 0, _LARGEST_BATCH // prod(batch.tall)
     for source in sources:
-        if portion and filled + source[0] > most:
-            yield portion
-            portion, filled = [], 0
-        portion.append(source)
-        filled += source[0]
-    if portion:
-        yield portion
+        if not portions or filled + source.size > most:
+            portions.append([])
+            filled = 0
+        portions[-1].append(source)
+        filled += source.size
+    return portions
 
 
 def _dtypes(request: Request) -> tuple[torch.dtype, torch.dtype]:
@@ -264,7 +267,7 @@ def orthogonalise(run: BatchSolver, requests: Iterable[Request]) -> None:
     None.
     """
     rounds = rounds_of((request, *_dtypes(request)) for request in requests)
-    found: dict[Batch, list[tuple[Source, Round, Block, Matrices]]] = {}
+    batches: dict[Batch, list[Source]] = {}
     for own in rounds:
         for block, whole in own.collect():
             request = own.requests[block.parameter]
@@ -272,21 +275,26 @@ def orthogonalise(run: BatchSolver, requests: Iterable[Request]) -> None:
             # What does not travel is rounded in the solve, after it was scaled.
             dtype = request.end.dtype if own.plan.is_alone else own.travels.dtype
             batch = Batch(request.details[0], matrices.tall, dtype, own.travels.device)
-            source = prod(matrices.grid), _writer(own, block, matrices, whole)
-            found.setdefault(batch, []).append((source, own, block, matrices))
-    for batch, entries in found.items():
-        factors = run(batch, [source for source, *_ in entries])
-        for (_, own, block, matrices), stack in zip(entries, factors):
-            factor = own.requests[block.parameter].details[1]
-            scaled = stack if factor is None else stack * factor(matrices.m, matrices.n)
-            own.give(block, matrices.restore(scaled))
+            batches.setdefault(batch, []).append(_source(own, block, matrices, whole))
+    for batch, sources in batches.items():
+        run(batch, sources)
     for own in rounds:
         own.finish()
 
 
-def _writer(own: Round, block: Block, matrices: Matrices, whole: Tensor | None) -> Callable[[Tensor], object]:
-    """What writes the matrices of a block to a slot: those of a request's direction, or of `whole`."""
-    if whole is not None:
-        return lambda slot: slot.copy_(matrices.read(whole))
+def _source(own: Round, block: Block, matrices: Matrices, whole: Tensor | None) -> Source:
+    """The matrices of a block: those of its request's direction, or of `whole`."""
     request = own.requests[block.parameter]
-    return lambda slot: request.write(slot, lambda tensor: matrices.read(own.piece(block, tensor)))
+    factor = request.details[1]
+
+    def write(slot: Tensor) -> None:
+        if whole is None:
+            request.write(slot, lambda tensor: matrices.read(own.piece(block, tensor)))
+        else:
+            slot.copy_(matrices.read(whole))
+
+    def take(factors: Tensor) -> None:
+        scaled = factors if factor is None else factors * factor(matrices.m, matrices.n)
+        own.give(block, matrices.restore(scaled))
+
+    return Source(prod(matrices.grid), write, take)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from .. import inv_root
-from .._interface.distributed import is_distributed
+from .._interface.distributed import is_distributed, placed_like
 from .._iteration.linear_algebra import identity_like, trace
 from .._iteration.precision import accumulation_dtype
 from ._plan import largest_first, whole_box
-from ._processes import bring_together, local
+from ._processes import Layout, bring_together, local, shard_of
 
 Group = dict[str, Any]
 
@@ -67,49 +67,39 @@ class BlockStep:
     """
 
     def __init__(self, weight: WeightStep, number: int | None, gradient: Tensor):
-        self.weight, self._number = weight, number
-        self._prepare(gradient)
-        first, second = weight.group["betas"]
-        G = self._gradient = local(gradient).to(weight.kept)
-        if self.has("mean"):
-            _take_in(self["mean"], G, first)
-        if self.has("square"):
-            _take_in(self["square"], G * G, second)
-        if number is not None:
-            scale = 1 - second if second < 1 else 1
-            self["left"].addmm_(G, G.mT, beta=second, alpha=scale)
-            self["right"].addmm_(G.mT, G, beta=second, alpha=scale)
+        self.weight, group, kept = weight, weight.group, weight.kept
+        first, second = group["betas"]
+        suffix = "" if number is None else f".{number}"
 
-    def _key(self, name: str) -> str:
-        return name if self._number is None else f"{name}.{self._number}"
+        def kept_in(name: str, make: Callable[..., Tensor], *arguments: Any, **how: Any) -> Tensor:
+            """A state, made where a first step lacks it."""
+            if name + suffix not in weight.state:
+                weight.state[name + suffix] = make(*arguments, **how)
+            return local(weight.state[name + suffix])
 
-    def __getitem__(self, name: str) -> Tensor:
-        return local(self.weight.state[self._key(name)])
-
-    def has(self, name: str) -> bool:
-        return self._key(name) in self.weight.state
-
-    def _prepare(self, like: Tensor) -> None:
-        """Make the state that a first step lacks."""
-        group, state, kept = self.weight.group, self.weight.state, self.weight.kept
-        if not self.has("mean") and group["betas"][0] > 0:
-            state[self._key("mean")] = torch.zeros_like(like, dtype=kept)
-        if not self.has("square") and (self._number is None or group["grafting"] == "adam"):
-            state[self._key("square")] = torch.zeros_like(like, dtype=kept)
-        if self._number is not None and not self.has("left"):
-            for name, n in zip(("left", "right"), like.shape):
-                state[self._key(name)] = like.new_zeros(n, n, dtype=kept)
-                state[self._key(f"{name}_root")] = torch.eye(n, dtype=kept, device=like.device)
+        G = self._average = local(gradient).to(kept)
+        self._square: Tensor | None = None
+        self._roots: list[Tensor] = []
+        if first > 0 or f"mean{suffix}" in weight.state:
+            self._average = kept_in("mean", torch.zeros_like, gradient, dtype=kept)
+            _take_in(self._average, G, first)
+        if number is None or group["grafting"] == "adam" or f"square{suffix}" in weight.state:
+            self._square = kept_in("square", torch.zeros_like, gradient, dtype=kept)
+            _take_in(self._square, G * G, second)
+        for name, A in (("left", G), ("right", G.mT)) if number is not None else ():
+            factor = kept_in(name, G.new_zeros, len(A), len(A))
+            factor.addmm_(A, A.mT, beta=second, alpha=1 - second if second < 1 else 1)
+            self._roots.append(kept_in(f"{name}_root", torch.eye, len(A), dtype=kept, device=G.device))
 
     def _mean(self) -> Tensor:
         """The gradients' mean, its bias corrected."""
-        return (self["mean"] if self.has("mean") else self._gradient) / self.weight.corrections[0]
+        return self._average / self.weight.corrections[0]
 
     def plain(self) -> Tensor:
         """The update of the grafted method."""
-        if not self.has("square"):
+        if self._square is None:
             return self._mean()
-        square = self["square"] / self.weight.corrections[1]
+        square = self._square / self.weight.corrections[1]
         update: Tensor = self._mean() / (square.sqrt() + self.weight.group["grafting_eps"])
         return update
 
@@ -117,28 +107,21 @@ class BlockStep:
         """The update, and where it is to be grafted its norm and that of the plain one."""
         if not self.weight.is_preconditioned:
             return self.plain(), None
-        update: Tensor = self["left_root"] @ self._mean() @ self["right_root"]
+        left, right = self._roots
+        update: Tensor = left @ self._mean() @ right
         if not self.weight.is_grafted:
             return update, None
         return update, torch.stack([torch.linalg.vector_norm(each) for each in (update, self.plain())])
 
 
-class RootOptions(NamedTuple):
-    """The options of inverse roots; see `Shampoo`."""
-
-    p: int
-    eps: float
-    steps: int | None
-    solver: str
-
-
-def inverse_roots(A: Tensor, correction: Tensor, options: RootOptions) -> Tensor:
+def inverse_roots(
+    A: Tensor, correction: Tensor, p: int, eps: float, steps: int | None, solver: str
+) -> Tensor:
     """Inverse p-th roots of damped factors over their bias corrections, (A/b + damping)^(-1/p).
 
     A: `[b, n, n]`, a sum of GGᵀ each; correction: `[b, 1, 1]`. The identity for a factor whose trace is
     zero or subnormal, i.e. whose gradients were all zero.
     """
-    p, eps, steps, solver = options
     A = (A + A.mT) / 2
     # The damping is relative, so that there is none for a zero factor.
     empty = trace(A) < torch.finfo(A.dtype).tiny
@@ -153,9 +136,8 @@ def inverse_roots(A: Tensor, correction: Tensor, options: RootOptions) -> Tensor
         # no training was found to be the better for steps that reach it; past the reciprocal of the machine
         # epsilon rounding undoes them.
         condition = min(1 / eps, 1 / torch.finfo(A.dtype).eps)
-        how: dict[str, Any] = (
-            {"tol": _TOLERANCE, "condition": condition} if steps is None else {"steps": steps}
-        )
+        planned: dict[str, Any] = {"tol": _TOLERANCE, "condition": condition}
+        how = planned if steps is None else {"steps": steps}
         root = cast(Tensor, inv_root(A, p, eps=eps, **how))
     return cast(Tensor, root * correction ** (1 / p))
 
@@ -166,12 +148,12 @@ class _Root(NamedTuple):
     factor: Tensor
     root: Tensor
     taken: Tensor
-    batch: tuple[int, torch.dtype, torch.device, float, RootOptions]
+    batch: tuple[int, torch.dtype, torch.device, float, tuple[Any, ...]]
 
 
 def _roots_of(group: Group, state: dict[str, Any]) -> list[_Root]:
     """The roots of a weight's blocks that are here, in the order of the blocks."""
-    options = RootOptions(*(group[name] for name in RootOptions._fields))
+    options = tuple(group[name] for name in ("p", "eps", "steps", "solver"))
     roots = []
     for block in sorted(int(name.partition(".")[2]) for name in state if name.startswith("left.")):
         for side in ("left", "right"):
@@ -203,7 +185,7 @@ def refresh_roots(
     for (_, dtype, _, beta, options), batch in batches.items():
         factors, targets, taken, _ = zip(*batch)
         corrections = _correction(torch.stack(taken), beta, dtype)[:, None, None]
-        found = solve(torch.stack(factors), corrections, options)
+        found = solve(torch.stack(factors), corrections, *options)
         torch._foreach_copy_(list(targets), list(found.unbind()))
     for rows in solved.values() if world > 1 else ():
         boxes = [[whole_box(root.shape) for root in row] for row in rows]
@@ -225,7 +207,12 @@ def restored(saved: dict[str, Any], weight: Tensor, owned: list[int]) -> dict[st
         _, dot, number = name.partition(".")
         if not dot or dot + number in wanted:
             dtype = torch.float32 if name == "step" else kept
-            state[name] = _as_placed(value.to(weight.device, dtype, copy=True), weight, name)
+            value = value.to(weight.device, dtype, copy=True)
+            # State of a sharded vector that a single process has saved whole.
+            if name in ("mean", "square") and is_distributed(weight) and not is_distributed(value):
+                shard = shard_of(value, weight, Layout(gathered=True))
+                value = placed_like(weight, shard, tuple(weight.shape))
+            state[name] = value
     missing = [block for block in owned if f"left.{block}" not in state]
     if missing and saved:
         raise ValueError(
@@ -233,13 +220,3 @@ def restored(saved: dict[str, Any], weight: Tensor, owned: list[int]) -> dict[st
             f"this process owns; torch.distributed.checkpoint puts together what several processes have saved"
         )
     return state
-
-
-def _as_placed(value: Tensor, weight: Tensor, name: str) -> Tensor:
-    """State of a sharded vector, saved whole by a single process, as this process's shard."""
-    if name not in ("mean", "square") or not is_distributed(weight) or is_distributed(value):
-        return value
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    assert isinstance(weight, DTensor)
-    return distribute_tensor(value, weight.device_mesh, weight.placements, src_data_rank=None)

@@ -137,23 +137,9 @@ def shard_of(worked_on: Tensor, param: Tensor, layout: Layout) -> Tensor:
     from torch.distributed.tensor import DTensor, Replicate
 
     like = cast("DTensor", param)
-    replicated = DTensor.from_local(
-        worked_on, like.device_mesh, [Replicate()] * like.device_mesh.ndim, run_check=False
-    )
-    return replicated.redistribute(like.device_mesh, like.placements).to_local()
-
-
-def placed_like(shard: Tensor, like: Tensor, shape: torch.Size | None = None) -> Tensor:
-    """A process's part of a tensor of a shape as the DTensor that it is a part of, where `like` is one."""
-    if not is_distributed(like):
-        return shard
-    from torch.distributed.tensor import DTensor
-
-    whole = cast("DTensor", like)
-    stride = like.stride() if shape is None else torch.empty(shape, device="meta").stride()
-    return DTensor.from_local(
-        shard, whole.device_mesh, whole.placements, run_check=False, shape=shape or like.shape, stride=stride
-    )
+    mesh = like.device_mesh
+    replicated = DTensor.from_local(worked_on, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return replicated.redistribute(mesh, like.placements).to_local()
 
 
 def sum_over(values: Tensor, *groups: Group) -> Tensor:

@@ -1,6 +1,6 @@
 """A round of a step: what parameters ask for goes to the owners of their blocks, and their updates return."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -9,9 +9,11 @@ from torch import Tensor
 from ._plan import Block, Box, Plan, part, shape_of
 from ._processes import Layout, bring_together, exchange
 
-# A cut says how an optimizer cuts parameters of one shape into blocks. Cuts that are equal cut alike;
-# `plan(dim, ranks)` makes the ParameterPlan for shards along `dim` and (replicas, shards) ranks.
+# How parameters of one shape are cut into blocks. Cuts that are equal cut alike; `suits(dim)` tells whether
+# shards along `dim` > 0 can be put together, `plan(dim, ranks)` makes the plan for (replicas, shards).
 Cut = Any
+# A parameter by its name, how it lies and how it is cut.
+Wanted = tuple[Hashable, Layout, Cut]
 
 
 class Share(NamedTuple):
@@ -38,21 +40,25 @@ class Shares:
     def __getitem__(self, name: Hashable) -> Share:
         return self._shares[name]
 
-    def share_out(self, wanted: Sequence[tuple[Hashable, Layout, Cut]]) -> None:
-        """Give the blocks of parameters, each by a name and in the same order on every process, to ranks.
+    def share_out(self, wanted: Iterable[Wanted]) -> None:
+        """Give the blocks of parameters, in the same order on every process, to ranks.
 
         Parameters that are known keep their owners, and those that are not wanted any more are forgotten.
         """
-        names = {name for name, *_ in wanted}
-        gone = [name for name in self._shares if name not in names]
-        changed = any(own[0] in self._shares and self._shares[own[0]][2:] != own[1:] for own in wanted)
-        if not self._keeps and (gone or changed):
-            self._plans, self._shares, gone = {}, {}, []
-        for name in gone:
-            del self._shares[name]
-        new: dict[Any, list[tuple[Hashable, Layout, Cut]]] = {}
-        for name, layout, cut in wanted:
-            if name not in self._shares:
+        suited = {
+            name: (layout if not layout.dim or cut.suits(layout.dim) else layout.whole(), cut)
+            for name, layout, cut in wanted
+        }
+        known = {name: own for name, own in self._shares.items() if name in suited}
+        changed = len(known) < len(self._shares) or any(
+            own[2:] != suited[name] for name, own in known.items()
+        )
+        if changed and not self._keeps:
+            self._plans, known = {}, {}
+        self._shares = known
+        new: dict[Any, list[Wanted]] = {}
+        for name, (layout, cut) in suited.items():
+            if name not in known:
                 new.setdefault((layout.replicas, layout.shards), []).append((name, layout, cut))
         for groups, added in new.items():
             if groups not in self._plans:

@@ -1,6 +1,6 @@
 """Muon with orthogonalisation by any rule of the library."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .._interface.options import RuleLike
-from .._iteration.precision import accumulation_dtype
 from . import _options as check
-from ._normuon import SECOND_MOMENT, EvenRows, row_dims
+from ._normuon import SECOND_MOMENT, Apply, EvenRows
 from ._optimizer import MatrixOptimizer, Stepping, apply_update
-from ._options import SolveOptions, group_defaults, resolve_rule, solve_options
+from ._options import group_defaults, resolve_rule, solve_options
 from ._polar import BatchSolver, MatrixCut, matrix_cut, orthogonalise
 from ._processes import Layout, aligned_gradient, local, working_part
 from ._round import Request
@@ -151,15 +150,14 @@ class Muon(MatrixOptimizer):
         self._polar = BatchSolver(self._compile_options)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._check_saved(state)
-        # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's.
-        for own, loaded in zip(self.__dict__.get("param_groups", ()), state["param_groups"]):
+        before = self.__dict__.get("param_groups", ())
+        super().__setstate__(state)
+        # Also where `load_state_dict` ends, with groups that may be torch.optim.Muon's, of fewer options.
+        for own, loaded in zip(before, self.param_groups):
             if "rule" not in loaded and (own["rule"] == "jordan" or not isinstance(own["rule"], str)):
                 resolve_rule(loaded)
-            # torch's has fewer options.
             for name in self.defaults.keys() & own.keys():
                 loaded.setdefault(name, own[name])
-        super().__setstate__(state)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; see `torch.optim.Optimizer.add_param_group`."""
@@ -175,49 +173,33 @@ class Muon(MatrixOptimizer):
         check.check_solve(solve_options(group, "ns_steps"))
 
     def _cut(self, group: dict[str, Any], param: Tensor) -> MatrixCut:
-        return matrix_cut(param.shape, **{name: group[name] for name in ("flatten", "heads", "heads_by")})
-
-    def _layout(self, group: dict[str, Any], param: Tensor) -> Layout:
-        layout = super()._layout(group, param)
-        splits_rows = group["beta2"] is not None and layout.dim in row_dims(param, group["flatten"])
-        if layout.dim and (splits_rows or not self._cut(group, param).suits(layout)):
-            return layout.whole()
-        return layout
+        how = {name: group[name] for name in ("flatten", "heads", "heads_by")}
+        return matrix_cut(param.shape, keeps_rows=group["beta2"] is not None, **how)
 
     def _restore(self, group: dict[str, Any], param: Tensor, saved: dict[str, Any]) -> None:
-        kept = {SECOND_MOMENT: accumulation_dtype(param.dtype), "momentum_buffer": group["momentum_dtype"]}
-        for name, dtype in kept.items():
-            if name in saved and dtype is not None:
+        kept = group["momentum_dtype"] or param.dtype
+        for name, dtype in (("momentum_buffer", kept), (SECOND_MOMENT, None)):
+            if name in saved:
                 self.state[param][name] = saved[name].to(param.device, dtype, copy=True)
 
     def _step(self, stepping: Stepping) -> None:
         even = EvenRows()
-        requests: list[Request] = []
-        for group, active in stepping:
-            options = solve_options(group, "ns_steps")
-            requests += [self._request(group, param, even, options) for param in active]
-        orthogonalise(self._polar, requests)
+        orthogonalise(
+            self._polar, [self._request(group, param, even) for group, own in stepping for param in own]
+        )
         even.finish()
 
-    def _request(
-        self, group: dict[str, Any], param: Tensor, even: EvenRows, options: SolveOptions
-    ) -> Request:
+    def _request(self, group: dict[str, Any], param: Tensor, even: EvenRows) -> Request:
         """Advance a parameter's momentum; what is to be orthogonalised, and how the update is applied."""
         share = self._shares[param]
         end, start = self._direction(group, param, share.layout)
-        cut: MatrixCut = share.cut
-
-        def factor(m: int, n: int) -> float:
-            return _rate_factor(group["adjust_lr_fn"], m, n)
-
+        factor = partial(_rate_factor, group["adjust_lr_fn"])
         # Matrices of several shapes have their factors before they are one update.
-        of_all = 1.0 if cut.matrix is None else factor(*cut.matrix)
-
-        apply: Callable[[Tensor], None] = partial(apply_update, group, param, share.layout, of_all)
+        own, of_all = (factor, 1.0) if share.cut.matrix is None else (None, factor(*share.cut.matrix))
+        apply: Apply = partial(apply_update, group, param, share.layout, of_all)
         if group["beta2"] is not None:
-            even.expect(share, end.device)
-            apply = partial(even, share, param, self.state[param], group, apply)
-        details = options, factor if cut.matrix is None else None
+            apply = even.of(share, param, self.state[param], group["beta2"], apply)
+        details = solve_options(group, "ns_steps"), own
         return Request(share, apply, details, end, start, group["momentum"])
 
     def _direction(

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._interface.distributed import placed_like
 from .._interface.options import RuleLike
 from . import _options as check
 from ._polar import BatchSolver, matrix_cut, orthogonalise
-from ._processes import check_process_group, layout_of, placed_like, shard_of, working_part
+from ._processes import check_process_group, layout_of, shard_of, working_part
 from ._round import Request, Shares
 
 
@@ -75,19 +76,19 @@ class Orthogonaliser:
             check.check_tensor(update, "updates")
         layouts = [layout_of(update, self._process_group, "updates") for update in updates]
         cuts = [matrix_cut(update.shape, name="updates", **self._how) for update in updates]
-        layouts = [own if cut.suits(own) else own.whole() for own, cut in zip(layouts, cuts)]
         filled = [i for i, update in enumerate(updates) if update.numel()]
         self._shares.share_out([(i, layouts[i], cuts[i]) for i in filled])
         found = [torch.empty_like(update) if not update.numel() else update for update in updates]
 
         def request(i: int) -> Request:
-            direction = working_part(updates[i], layouts[i])
+            share = self._shares[i]
+            direction = working_part(updates[i], share.layout)
 
             def take(factor: Tensor) -> None:
-                shard = shard_of(factor.to(direction.dtype), updates[i], layouts[i])
-                found[i] = placed_like(shard, updates[i])
+                shard = shard_of(factor.to(direction.dtype), updates[i], share.layout)
+                found[i] = placed_like(updates[i], shard, tuple(updates[i].shape))
 
-            return Request(self._shares[i], take, (self._options, None), direction)
+            return Request(share, take, (self._options, None), direction)
 
         orthogonalise(self._polar, map(request, filled))
         return found

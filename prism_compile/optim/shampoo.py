@@ -41,6 +41,10 @@ class BlockCut(NamedTuple):
     largest: int
     frequency: int
 
+    def suits(self, dim: int) -> bool:
+        """Whether shards along `dim` > 0 are parts of the matrix."""
+        return len(self.shape) == 2
+
     def plan(self, dim: int, ranks: tuple[int, int]) -> ParameterPlan:
         """The plan for (replicas, shards) ranks, where shards cut the matrix along `dim`.
 
@@ -175,11 +179,6 @@ class Shampoo(MatrixOptimizer):
             return inverse_roots
         # One graph per shape and option set; Dynamo's limit of 8 would stop at the ninth.
         return compiled_apart(inverse_roots, {"recompile_limit": 256, **self._compile_options})
-
-    def _layout(self, group: Group, param: Tensor) -> Layout:
-        layout = super()._layout(group, param)
-        # A shard of another dimension is no part of the matrix that has rows and columns for a block's.
-        return layout.whole() if param.ndim > 2 and layout.dim else layout
 
     def _cut(self, group: Group, param: Tensor) -> BlockCut | None:
         if param.ndim < 2:

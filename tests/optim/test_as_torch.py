@@ -1,7 +1,6 @@
 """What torch's own suite asks of every optimizer, with the inputs that it has for Muon, asked of ours."""
 
 import copy
-import io
 import pickle
 
 import pytest
@@ -81,41 +80,15 @@ def test_steps_go_downhill(kind, options, schedule):
 
 
 @EACH
-def test_a_step_without_gradients_does_nothing(kind, options):
-    weights = params()
-    before = [weight.detach().clone() for weight in weights]
-    optimizer = made(kind, weights, **options)
-    optimizer.step()
-    assert all(map(torch.equal, weights, before))
-    assert not any(optimizer.state.values())
-
-
-@EACH
-def test_zero_gradients_do_nothing_where_nothing_decays(kind, options):
+def test_neither_a_missing_gradient_nor_zeros_move_a_weight(kind, options):
     weights = params()
     before = [weight.detach().clone() for weight in weights]
     optimizer = made(kind, weights, **{**options, "weight_decay": 0.0})
-    for weight in weights:
-        weight.grad = torch.zeros_like(weight)
+    weights[0].grad = torch.zeros_like(weights[0])
     optimizer.step()
     assert all(map(torch.equal, weights, before))
-
-
-@EACH
-def test_a_saved_state_is_equal_when_loaded_by_weights_only(kind, options):
-    optimizer = made(kind, params(), **options)
-    stepped(optimizer)
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    loaded = torch.load(file, weights_only=True)
-    other = made(kind, params(), **options)
-    other.load_state_dict(loaded)
-    for own, state in zip(optimizer.state.values(), other.state.values(), strict=True):
-        assert own.keys() == state.keys()
-        assert all(torch.equal(own[name], state[name]) for name in own)
-    for own, group in zip(optimizer.param_groups, other.param_groups, strict=True):
-        assert {**own, "params": None} == {**group, "params": None}
+    assert set(optimizer.state) - {weights[1]} == {weights[0]}
+    assert not optimizer.state[weights[1]]
 
 
 @BOTH
@@ -139,14 +112,16 @@ def test_groups_have_rates_and_decays_of_their_own(kind):
 
 @BOTH
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
-def test_copies_print_and_go_on_alike(kind, copied):
+def test_copies_print_compile_as_little_and_go_on_alike_after_edits(kind, copied):
     optimizer = made(kind, params())
     stepped(optimizer)
     twin = copied(optimizer)
     assert repr(twin) == repr(optimizer)
     assert f"{kind.__name__} (" in repr(optimizer)
     for own in (optimizer, twin):
-        stepped(own)
+        own.param_groups[0]["weight_decay"] = 0.5
+        with torch.compiler.set_stance("fail_on_recompile"):
+            stepped(own)
     (group,), (other,) = optimizer.param_groups, twin.param_groups
     assert all(map(torch.equal, group["params"], other["params"]))
     assert not set(group["params"]) & set(other["params"])

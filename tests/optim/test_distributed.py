@@ -40,9 +40,9 @@ def processes():
 @pytest.mark.parametrize(
     ("cases", "world"),
     [
-        ("refusals+muon-fsdp+muon-replicated+muon-float32+muon-placements+muon-options+switched", 2),
-        ("muon-replicated+muon-uneven+muon-hybrid+muon-tensor-parallel+orthogonaliser", 4),
-        ("shampoo-replicated+shampoo-memory+shampoo-float32+shampoo-sharded+shampoo-late", 2),
+        ("refusals+muon-replicated+muon-half+muon-placements+muon-options+switched", 2),
+        ("muon-replicated+muon-placements+muon-fsdp+muon-hybrid+muon-tensor-parallel+orthogonaliser", 4),
+        ("shampoo-replicated+shampoo-memory+shampoo-sharded+shampoo-late", 2),
         ("shampoo-sharded+shampoo-missing+shampoo-fsdp+shampoo-hybrid+shampoo-tensor-parallel", 4),
     ],
 )

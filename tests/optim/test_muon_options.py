@@ -5,7 +5,6 @@ import doctest
 import pytest
 import torch
 from torch import nn
-from torch._dynamo.testing import CompileCounter
 
 from prism_compile.optim import Muon
 
@@ -128,24 +127,6 @@ class TestHalfMomentum:
             optimizer.step()
             expected.lerp_(param.grad.float(), 1 - 0.95)
         assert torch.equal(optimizer.state[param]["momentum_buffer"], expected)
-
-
-def test_a_callers_graph_takes_them_in():
-    torch._dynamo.reset()
-    params, others = (parameters([(8, 6), (6, 8)], dtype=torch.float64) for _ in range(2))
-    options = {"rule": "taylor", "ns_steps": 1, "dtype": None, "momentum_dtype": torch.float32}
-    options |= {"beta2": 0.9, "cautious": True, "heads": (2, 4), "heads_by": "rows"}
-    groups = [[{"params": own[:1], "heads": (3, 5)}, {"params": own[1:]}] for own in (params, others)]
-    optimizer, other = Muon(groups[0], **options), Muon(groups[1], **options, compile=False)
-    counter = CompileCounter()
-    compiled = torch.compile(lambda optimizer: optimizer.step(), backend=counter, fullgraph=True)
-    for seed in range(4):
-        set_gradients(params, seed)
-        set_gradients(others, seed)
-        compiled(optimizer)
-        other.step()
-    assert counter.frame_count == 2
-    torch.testing.assert_close(params, others, rtol=0, atol=1e-6)
 
 
 def test_qk_clip_as_the_docstring_has_it_bounds_the_logits():

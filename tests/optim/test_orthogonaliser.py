@@ -27,14 +27,6 @@ def test_factors_are_those_of_the_svd_and_nothing_is_written_to():
         assert torch.equal(value, before)
 
 
-def test_leading_dimensions_and_heads_are_matrices_of_their_own():
-    experts, heads = gaussian(3, 5, 4), gaussian(12, 4, seed=1)
-    (found,) = Orthogonaliser(steps=14, flatten=False, compile=False)([experts])
-    torch.testing.assert_close(found, torch.stack([svd_polar(expert) for expert in experts]), **TOLERANCE)
-    (found,) = Orthogonaliser(steps=14, heads=3, compile=False)([heads])
-    torch.testing.assert_close(found, torch.cat([svd_polar(head) for head in heads.chunk(3)]), **TOLERANCE)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_dtypes_are_kept(dtype):
     for factor, value in zip(

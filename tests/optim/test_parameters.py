@@ -77,13 +77,6 @@ class Wrapper(nn.Module):
         self.module = module
 
 
-def test_wrappers_are_looked_through():
-    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 2))
-    assert matrices(model) == ["1.weight"]
-    assert matrices(Wrapper(model)) == ["module.1.weight"]
-    assert matrices(torch.compile(model)) == ["_orig_mod.1.weight"]
-
-
 def perceptron(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*(nn.Linear(a, b, bias=False) for a, b in pairwise(sizes)))
 
@@ -109,107 +102,8 @@ class Tables(nn.Module):
         self.out_proj = nn.Parameter(torch.zeros(8, 8))
 
 
-def test_parameters_of_no_layer_are_matrices_where_they_are_named_so():
-    assert matrices(inner(Tables(), nn.LayerNorm((4, 8)), RMSNorm())) == ["1.out_proj"]
-    # Norms that come last do not hide which layer does.
-    assert matrices(nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 5), nn.LayerNorm((4, 8)))) == []
-
-
-@pytest.mark.parametrize(
-    ("model", "right"),
-    [
-        (perceptron(784, 64, 10), []),
-        (perceptron(784, 64, 64, 10), ["1.weight"]),
-        # An autoencoder takes what it gives.
-        (perceptron(784, 64, 16, 64, 784), ["1.weight", "2.weight"]),
-        (nn.Sequential(nn.Conv1d(5, 9, 3), nn.Conv1d(9, 9, 3), nn.ConvTranspose1d(9, 5, 3)), ["1.weight"]),
-        (
-            nn.Sequential(nn.Conv1d(5, 8, 3), nn.ConvTranspose1d(9, 7, 3), nn.Conv1d(7, 9, 3)),
-            ["1.weight", "2.weight"],
-        ),
-        # Parts of a model: nothing tells their ends.
-        (inner(perceptron(8, 16, 8)), ["1.0.weight", "1.1.weight"]),
-        (
-            nn.Sequential(*(perceptron(8, 8, 24) for _ in range(2))),
-            [f"{i}.{j}.weight" for i in (0, 1) for j in (0, 1)],
-        ),
-        (nn.LSTM(8, 8), ["weight_ih_l0", "weight_hh_l0"]),
-    ],
-)
-def test_ends(model, right):
-    assert matrices(model) == right
-
-
-def test_an_auxiliary_classifier_is_known_by_the_number_of_classes():
-    layers = {
-        "stem": nn.Conv2d(3, 8, 3),
-        "aux": perceptron(8, 8, 5),
-        "body": perceptron(8, 8),
-        "fc": perceptron(8, 5),
-    }
-    assert matrices(nn.ModuleDict(layers)) == ["aux.0.weight", "body.0.weight"]
-
-
-def test_a_layer_of_the_vocabularys_shape_is_an_output():
-    words = nn.ModuleDict(
-        {"tokens": nn.Embedding(16, 8), "words": nn.Linear(8, 16), "vision": perceptron(16, 8)}
-    )
-    assert matrices(nn.Sequential(words, nn.LayerNorm(8))) == ["0.vision.0.weight"]
-    # Not where blocks repeat it, nor where the number of words is a width.
-    model = nn.Sequential(nn.Embedding(16, 8), perceptron(8, 16, 8), perceptron(8, 16, 8), nn.LayerNorm(8))
-    assert len(matrices(model)) == 4
-    assert matrices(nn.Sequential(nn.Embedding(8, 8), perceptron(8, 8), nn.LayerNorm(8))) == ["1.0.weight"]
-
-
-@pytest.mark.parametrize(("channels", "right"), [(3, 1), (4, 1), (5, 3)])
-def test_convolutions_of_an_images_channels(channels, right):
-    convolutions = nn.Conv2d(channels, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, channels, 3)
-    assert len(matrices(inner(perceptron(8, 8), *convolutions))) == 1 + right
-    # What layers before give and behind take is hidden, though it be few.
-    squeezed = nn.Conv2d(8, channels, 1), nn.Conv2d(channels, 8, 1)
-    assert len(matrices(inner(*squeezed))) == 2
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        lambda: nn.Conv1d(4, 8, 3, groups=4),
-        lambda: nn.Conv1d(8, 4, 3, groups=4),
-        lambda: nn.ConvTranspose1d(4, 4, 3, groups=4),
-    ],
-)
-def test_depthwise_convolutions_are_no_matrices(kind):
-    others = nn.Conv1d(8, 4, 1), nn.Conv1d(8, 4, 1), nn.Conv1d(4, 8, 1)
-    assert matrices(inner(*others)) == ["1.weight", "2.weight", "3.weight"]
-    assert matrices(inner(*others, kind())) == ["1.weight", "2.weight", "3.weight"]
-
-
-class TestNames:
-    def test_heads_end_in_outputs(self):
-        layers = {
-            "policy_head": perceptron(8, 8, 3),
-            "conv_head": perceptron(8, 24),
-            "decode_head": nn.ModuleDict({"classifier": nn.Linear(12, 5), "fuse": nn.Linear(8, 12)}),
-            "heads": nn.ModuleDict({"boxes": perceptron(24, 6), "classes": perceptron(24, 7)}),
-            "last": perceptron(24, 9),
-        }
-        right = ["policy_head.0.weight", "conv_head.0.weight", "decode_head.fuse.weight"]
-        assert matrices(nn.Sequential(nn.Embedding(10, 8), nn.ModuleDict(layers))) == [
-            f"1.{name}" for name in right
-        ]
-
-    @pytest.mark.parametrize("name", ["heads", "embed", "router"])
-    def test_what_lies_above_repeated_blocks_does_not_name_their_layers(self, name):
-        blocks = nn.ModuleList(nn.ModuleDict({"key": nn.Linear(8, 6, bias=False)}) for _ in range(3))
-        assert len(matrices(inner(nn.ModuleDict({name: blocks})))) == 3
-        blocks = nn.ModuleList(nn.ModuleDict({name: nn.Linear(8, 6, bias=False)}) for _ in range(3))
-        assert matrices(inner(blocks)) == []
-        single = nn.ModuleList([nn.ModuleDict({"key": nn.Linear(8, 8, bias=False)})])
-        assert matrices(inner(nn.ModuleDict({name: single}))) == []
-
-    def test_convolutions_of_what_layers_give_are_no_embeddings(self):
-        stem = nn.ModuleDict({"patch_embed": nn.Sequential(nn.Conv2d(6, 8, 3), nn.Conv2d(8, 8, 3))})
-        assert matrices(inner(stem)) == ["1.patch_embed.1.weight"]
+def parametrised(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*(nn.utils.parametrizations.weight_norm(layer) for layer in layers))
 
 
 def moe(experts: nn.Module) -> nn.Module:
@@ -217,27 +111,15 @@ def moe(experts: nn.Module) -> nn.Module:
     return inner(nn.ModuleDict(layer))
 
 
-def test_routers_are_known_by_the_number_of_experts():
-    stacked = nn.Module()
-    stacked.gate_up_proj = nn.Parameter(torch.zeros(8, 5, 12))
-    stacked.gate_up_proj_bias = nn.Parameter(torch.zeros(8, 12))
-    assert matrices(moe(stacked)) == ["1.experts.gate_up_proj", "1.shared_expert.weight"]
-    assert "1.gate.weight" not in matrices(moe(nn.ModuleList(nn.Linear(8, 8) for _ in range(8))))
-    # Without as many experts beside it a gate is a layer like others.
-    single = moe(nn.ModuleList(nn.Linear(8, 8) for _ in range(4)))
-    assert len(matrices(single)) == 6
+def linears(count: int) -> nn.ModuleList:
+    return nn.ModuleList(nn.Linear(8, 8) for _ in range(count))
 
 
-def test_a_weight_that_a_parametrisation_makes_is_no_matrix_but_a_layer():
-    model = nn.Sequential(nn.Conv1d(12, 16, 3), nn.Conv1d(16, 20, 3), nn.Linear(20, 7))
-    assert matrices(model) == ["1.weight"]
-    nn.utils.parametrizations.weight_norm(model[0])
-    assert matrices(model) == ["1.weight"]
-    nn.utils.parametrizations.weight_norm(model[1])
-    assert matrices(model) == []
-    # It still gives what the next one takes.
-    squeezing = nn.utils.parametrizations.weight_norm(nn.Conv1d(8, 4, 3))
-    assert matrices(inner(squeezing, nn.Conv1d(4, 8, 3))) == ["2.weight"]
+class Stacked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate_up_proj = nn.Parameter(torch.zeros(8, 5, 12))
+        self.gate_up_proj_bias = nn.Parameter(torch.zeros(8, 12))
 
 
 class Adapter(nn.Module):
@@ -250,21 +132,127 @@ class Adapter(nn.Module):
         self.lora_B = nn.Linear(2, base_layer.out_features, bias=False)
 
 
-def test_adapters_go_where_their_layer_goes():
-    model = nn.Sequential(
-        nn.Embedding(9, 12), *perceptron(12, 12), Adapter(*perceptron(8, 12)), *perceptron(12, 8)
-    )
-    factors = ["2.lora_A.weight", "2.lora_B.weight"]
+def depthwise(kind: nn.Module) -> nn.Sequential:
+    return inner(nn.Conv1d(8, 4, 1), nn.Conv1d(8, 4, 1), nn.Conv1d(4, 8, 1), kind)
+
+
+def image(channels: int) -> nn.Sequential:
+    convolutions = nn.Conv2d(channels, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, channels, 3)
+    return inner(perceptron(8, 8), *convolutions)
+
+
+HEADS = {
+    "policy_head": perceptron(8, 8, 3),
+    "conv_head": perceptron(8, 24),
+    "decode_head": nn.ModuleDict({"classifier": nn.Linear(12, 5), "fuse": nn.Linear(8, 12)}),
+    "heads": nn.ModuleDict({"boxes": perceptron(24, 6), "classes": perceptron(24, 7)}),
+    "last": perceptron(24, 9),
+}
+AUXILIARY = {
+    "stem": nn.Conv2d(3, 8, 3),
+    "aux": perceptron(8, 8, 5),
+    "body": perceptron(8, 8),
+    "fc": perceptron(8, 5),
+}
+VOCABULARY = {"tokens": nn.Embedding(16, 8), "words": nn.Linear(8, 16), "vision": perceptron(16, 8)}
+# DLA has a stage of the name of an adapted layer.
+STAGE = {"base_layer": perceptron(3, 8, 8), "level": perceptron(8, 8), "fc": perceptron(8, 5)}
+STEM = {"patch_embed": nn.Sequential(nn.Conv2d(6, 8, 3), nn.Conv2d(8, 8, 3))}
+ENDS = {
+    "all are ends": (perceptron(784, 64, 10), []),
+    "one is hidden": (perceptron(784, 64, 64, 10), ["1.weight"]),
+    "an autoencoder takes what it gives": (perceptron(784, 64, 16, 64, 784), ["1.weight", "2.weight"]),
+    "convolutions": (
+        nn.Sequential(nn.Conv1d(5, 9, 3), nn.Conv1d(9, 9, 3), nn.ConvTranspose1d(9, 5, 3)),
+        ["1.weight"],
+    ),
+    "convolutions whose sizes meet": (
+        nn.Sequential(nn.Conv1d(5, 8, 3), nn.ConvTranspose1d(9, 7, 3), nn.Conv1d(7, 9, 3)),
+        ["1.weight", "2.weight"],
+    ),
+    "nothing tells the ends of a part": (inner(perceptron(8, 16, 8)), ["1.0.weight", "1.1.weight"]),
+    "nor of repeated blocks": (nn.Sequential(perceptron(8, 8, 24), perceptron(8, 8, 24)), 4),
+    "no layer of its own": (nn.LSTM(8, 8), ["weight_ih_l0", "weight_hh_l0"]),
+    "an auxiliary classifier of as many classes": (
+        nn.ModuleDict(AUXILIARY),
+        ["aux.0.weight", "body.0.weight"],
+    ),
+    "a layer of the vocabulary's shape": (
+        nn.Sequential(nn.ModuleDict(VOCABULARY), nn.LayerNorm(8)),
+        ["0.vision.0.weight"],
+    ),
+    "repeated, it is none": (
+        nn.Sequential(nn.Embedding(16, 8), perceptron(8, 16, 8), perceptron(8, 16, 8), nn.LayerNorm(8)),
+        4,
+    ),
+    "nor as wide as others": (
+        nn.Sequential(nn.Embedding(8, 8), perceptron(8, 8), nn.LayerNorm(8)),
+        ["1.0.weight"],
+    ),
+    **{f"{n} channels": (image(n), right) for n, right in {3: 2, 4: 2, 5: 4}.items()},
+    "channels that layers give and take": (inner(nn.Conv2d(8, 3, 1), nn.Conv2d(3, 8, 1)), 2),
+    "depthwise": (depthwise(nn.Conv1d(4, 8, 3, groups=4)), 3),
+    "depthwise, fewer outputs": (depthwise(nn.Conv1d(8, 4, 3, groups=4)), 3),
+    "depthwise, transposed": (depthwise(nn.ConvTranspose1d(4, 4, 3, groups=4)), 3),
+    "heads end in outputs": (
+        nn.Sequential(nn.Embedding(10, 8), nn.ModuleDict(HEADS)),
+        ["1.policy_head.0.weight", "1.conv_head.0.weight", "1.decode_head.fuse.weight"],
+    ),
+    "no embedding of what layers give": (inner(nn.ModuleDict(STEM)), ["1.patch_embed.1.weight"]),
+    "a router of stacked experts": (moe(Stacked()), ["1.experts.gate_up_proj", "1.shared_expert.weight"]),
+    "a router of single experts": (moe(linears(8)), 9),
+    "a gate of another number": (moe(linears(4)), 6),
+    "a parametrised layer gives what the next takes": (
+        inner(*parametrised(nn.Conv1d(8, 4, 3)), nn.Conv1d(4, 8, 3)),
+        ["2.weight"],
+    ),
+    "parametrised before it": (
+        nn.Sequential(*parametrised(nn.Conv1d(12, 16, 3)), nn.Conv1d(16, 20, 3), nn.Linear(20, 7)),
+        ["1.weight"],
+    ),
+    "parametrised itself": (
+        nn.Sequential(*parametrised(nn.Conv1d(12, 16, 3), nn.Conv1d(16, 20, 3)), nn.Linear(20, 7)),
+        [],
+    ),
     # 8 is what the adapted layer takes.
-    assert matrices(model) == ["1.weight", "2.base_layer.weight", *factors, "3.weight"]
-    assert matrices(nn.Sequential(nn.Embedding(9, 12), *perceptron(12, 12), Adapter(*perceptron(12, 5)))) == [
-        "1.weight"
-    ]
-    # DLA has a stage of that name, which is no layer.
-    stage = nn.ModuleDict(
-        {"base_layer": perceptron(3, 8, 8), "level": perceptron(8, 8), "fc": perceptron(8, 5)}
-    )
-    assert matrices(stage) == ["base_layer.1.weight", "level.0.weight"]
+    "adapters of a hidden layer": (
+        nn.Sequential(
+            nn.Embedding(9, 12), *perceptron(12, 12), Adapter(*perceptron(8, 12)), *perceptron(12, 8)
+        ),
+        ["1.weight", "2.base_layer.weight", "2.lora_A.weight", "2.lora_B.weight", "3.weight"],
+    ),
+    "adapters of an output": (
+        nn.Sequential(nn.Embedding(9, 12), *perceptron(12, 12), Adapter(*perceptron(12, 5))),
+        ["1.weight"],
+    ),
+    "a stage that is no adapter": (nn.ModuleDict(STAGE), ["base_layer.1.weight", "level.0.weight"]),
+    "names of what lies in no layer": (inner(Tables(), nn.LayerNorm((4, 8)), RMSNorm()), ["1.out_proj"]),
+    "norms at last hide no output": (
+        nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 5), nn.LayerNorm((4, 8))),
+        [],
+    ),
+    **{
+        f"wrapped in {prefix}": (wrap(perceptron(6, 8, 8, 2)), [f"{prefix}.1.weight"])
+        for prefix, wrap in {"module": Wrapper, "_orig_mod": torch.compile}.items()
+    },
+}
+
+
+@pytest.mark.parametrize(("model", "right"), ENDS.values(), ids=ENDS)
+def test_what_is_hidden(model, right):
+    """right: the names of the matrices, or their number."""
+    found = matrices(model)
+    assert (len(found) if isinstance(right, int) else found) == right
+
+
+@pytest.mark.parametrize("name", ["heads", "embed", "router"])
+def test_what_lies_above_repeated_blocks_does_not_name_their_layers(name):
+    blocks = nn.ModuleList(nn.ModuleDict({"key": nn.Linear(8, 6, bias=False)}) for _ in range(3))
+    assert len(matrices(inner(nn.ModuleDict({name: blocks})))) == 3
+    blocks = nn.ModuleList(nn.ModuleDict({name: nn.Linear(8, 6, bias=False)}) for _ in range(3))
+    assert matrices(inner(blocks)) == []
+    single = nn.ModuleList([nn.ModuleDict({"key": nn.Linear(8, 8, bias=False)})])
+    assert matrices(inner(nn.ModuleDict({name: single}))) == []
 
 
 class TestOverrides:

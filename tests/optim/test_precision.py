@@ -21,7 +21,7 @@ def weight(seed: int = 0) -> torch.nn.Parameter:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_kernels_are_compiled_and_run_in_ieee_float32(name):
+def test_kernels_are_compiled_and_run_in_ieee_float32_and_the_setting_is_put_back(name):
     torch._dynamo.reset()
     seen = []
 
@@ -37,28 +37,21 @@ def test_kernels_are_compiled_and_run_in_ieee_float32(name):
 
         return run
 
+    def failing(graph, inputs):
+        raise NotImplementedError
+
     with matmul_precision("high"):
         asked = torch.backends.mkldnn.matmul.fp32_precision
         assert asked != "ieee"
+        with pytest.raises(Exception, match="NotImplementedError"):
+            KINDS[name]([weight()], compile={"backend": failing}).step()
+        assert torch.backends.mkldnn.matmul.fp32_precision == asked
         optimizer = KINDS[name]([weight()], compile={"backend": backend})
         optimizer.step()
         optimizer.step()
         assert torch.backends.mkldnn.matmul.fp32_precision == asked
     assert {when for when, _ in seen} == {"compiled", "run"}
     assert {precision for _, precision in seen} == {"ieee"}
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_the_setting_is_put_back_where_a_step_fails(name):
-    def backend(graph, inputs):
-        raise NotImplementedError
-
-    torch._dynamo.reset()
-    with matmul_precision("high"):
-        asked = torch.backends.mkldnn.matmul.fp32_precision
-        with pytest.raises(Exception, match="NotImplementedError"):
-            KINDS[name]([weight()], compile={"backend": backend}).step()
-        assert torch.backends.mkldnn.matmul.fp32_precision == asked
 
 
 def test_roots_are_those_of_float32_under_tf32():

@@ -1,7 +1,6 @@
 """What the optimizers refuse, by name, and what they leave as it was."""
 
 import copy
-import pickle
 
 import pytest
 import torch
@@ -124,17 +123,6 @@ def test_sparse_gradients_are_refused_before_anything_is_changed(kind):
         optimizer.step()
     assert torch.equal(params[0].detach(), before)
     assert not optimizer.state
-
-
-@KINDS
-def test_copies_of_either_kind_keep_how_they_compile(kind):
-    optimizer = kind(parameters(), compile=False)
-    for twin in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
-        params = twin.param_groups[0]["params"]
-        for param in params:
-            param.grad = torch.ones_like(param)
-        with torch._dynamo.config.patch(disable=False), torch.compiler.set_stance("fail_on_recompile"):
-            twin.step()
 
 
 def test_the_orthogonaliser_names_what_it_cannot_take():

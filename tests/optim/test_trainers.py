@@ -1,7 +1,5 @@
 """What trainers and their wrappers do to optimizers: switch compilers off, edit param groups, wrap."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -96,17 +94,3 @@ def test_cycled_betas_make_no_new_graph_of_a_traced_step():
     # One that makes the state, one with the betas of that step, one for any.
     assert counter.frame_count <= 3
     torch.testing.assert_close(params, others, rtol=0, atol=1e-12)
-
-
-@KINDS
-def test_copies_keep_up_with_edits(kind):
-    params = parameters([(6, 4)])
-    optimizer = optimizer_of(kind, params)
-    train(params, optimizer, steps=1)
-    twin = copy.deepcopy(optimizer)
-    for instance in (optimizer, twin):
-        instance.param_groups[0]["weight_decay"] = 0.5
-    twins = twin.param_groups[0]["params"]
-    train(params, optimizer, steps=1, first=1)
-    train(twins, twin, steps=1, first=1)
-    assert all(map(torch.equal, params, twins))

@@ -34,9 +34,3 @@ def jordan(params, **options) -> Muon:
 def relative_difference(params, others) -> float:
     difference = sum((p - q).square().sum() for p, q in zip(params, others))
     return (difference / sum(q.square().sum() for q in others)).sqrt().item()
-
-
-def model_and_data() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(24, 48, bias=False), nn.Tanh(), nn.Linear(48, 16, bias=False))
-    return model, torch.randn(64, 24), torch.randn(64, 16)

@@ -1,5 +1,6 @@
 """Muon: several processes step as one."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 from prism_compile.optim import Muon, MuonWithAdamW, Shampoo, split_parameters
 
@@ -75,19 +76,47 @@ def models(*kinds: str) -> list[nn.Module]:
     return found
 
 
-def fsdp(world: int, folder: Path) -> None:
-    """`fully_shard`: 20 steps of a model as one process takes them, its momentum too."""
-    model, twin = models("fsdp", "plain")
-    optimizer, other = (build(matrices(own)) for own in (model, twin))
-    assert len(optimizer.param_groups[0]["params"]) == 5
-    train(model, [optimizer])
-    train(twin, [other])
-    assert_same(model.parameters(), twin.parameters())
-    for param, whole in zip(model.parameters(), twin.parameters()):
-        if whole in other.state:
-            buffer = optimizer.state[param]["momentum_buffer"]
-            assert isinstance(buffer, DTensor)
-            assert_same([buffer], [other.state[whole]["momentum_buffer"]])
+def hybrid(build: Callable, *others: tuple, **more) -> Callable:
+    """Hybrid sharding: the replicas share out what their shards solve, or each solves all."""
+
+    def case(world: int, folder: Path) -> None:
+        mesh = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("replicate", "shard"))
+        cases = [*((shape, [Replicate(), Shard(0)], {}) for shape in SHAPES), *others]
+        compare(cases, build, mesh)
+        compare(cases, build, mesh, process_group=mesh["replicate"])
+        if more:
+            compare(cases, build, mesh, process_group=mesh["replicate"], **more)
+
+    return case
+
+
+def tensor_parallel(build: Callable, *others: tuple) -> Callable:
+    """Matrices that two mesh dimensions cut are gathered."""
+
+    def case(world: int, folder: Path) -> None:
+        mesh = init_device_mesh("cpu", (2, world // 2))
+        twice = [((9, 6), [Shard(0), Shard(1)], {}), ((6, 9), [Shard(0), Shard(0)], {})]
+        compare([*twice, *others], build, mesh)
+
+    return case
+
+
+def fsdp(choose: Callable, build: Callable) -> Callable:
+    """`fully_shard`, also in replicas: 20 steps of a model as one process takes them."""
+
+    def case(world: int, folder: Path) -> None:
+        kinds = [("fsdp", {})]
+        if world == 4:
+            mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard"))
+            kinds.append((mesh, {"process_group": mesh.get_group("replicate")}))
+        for kind, how in kinds:
+            model, twin = models(kind, "plain")
+            optimizer, other = build(choose(model), lr=0.01, **how), build(choose(twin), lr=0.01)
+            train(model, [optimizer])
+            train(twin, [other])
+            assert_same(model.parameters(), twin.parameters())
+
+    return case
 
 
 def switched(world: int, folder: Path) -> None:
@@ -134,12 +163,8 @@ def replicated(world: int, folder: Path) -> None:
     assert traffic.sent == {"_allgather_base_": [2 * 16 * 16 * 8]}
 
 
-def float32(world: int, folder: Path) -> None:
-    """float32 and, by default, bfloat16 solves of float32 gradients, some of which float16 could not hold."""
-    cases = [((24, 16), None, {}), ((16, 24), None, {}), ((24, 16), None, {})]
-    # Batches of other sizes: sums in another order, i.e. some ulps of an update of norm below 0.1·√16 in each
-    # of 20 steps that do not act on each other.
-    compare(cases, build, steps=STEPS, dtype=torch.float32, tolerance=1e-6, process_group=dist.group.WORLD)
+def half(world: int, folder: Path) -> None:
+    """By default bfloat16 solves, of float32 gradients that float16 could not hold."""
     params = [nn.Parameter(gaussian(7, 5, seed=i, dtype=torch.float32)) for i in range(2)]
     mesh = init_device_mesh("cpu", (world,))
     shards = [nn.Parameter(distribute_tensor(param.detach().clone(), mesh, ROWS)) for param in params]
@@ -153,9 +178,10 @@ def float32(world: int, folder: Path) -> None:
 
 
 def placements(world: int, folder: Path) -> None:
-    """Shards of other dimensions; whole experts and heads, and replicas, which nobody exchanges."""
+    """Shards of other dimensions, fewer matrices than processes; whole ones, which nobody exchanges."""
     mesh = init_device_mesh("cpu", (world,))
     cases = [
+        *(((4, 6), ROWS, {}), ((7, 5), ROWS, {}), ((7, 5), ROWS, {}), ((2, 9), ROWS, {})),
         ((9, 6), ROWS, {}),
         ((9, 6), COLUMNS, {}),
         ((6, 9), COLUMNS, {}),
@@ -168,7 +194,8 @@ def placements(world: int, folder: Path) -> None:
         ((9, 6), COLUMNS, {"heads": 3}),
     ]
     compare(cases, build, mesh)
-    whole = [((3, 6, 4), ROWS, {"flatten": False}), ((1, 6, 4), ROWS, {"flatten": False})]
+    compare(cases[1:3], build_compiled, mesh)
+    whole = [((world, 6, 4), ROWS, {"flatten": False}), ((1, 6, 4), ROWS, {"flatten": False})]
     whole += [((16, 3), ROWS, {"heads": 4}), ((6, 9), REPLICAS, {})]
     compare(whole, build, mesh)
     groups, others = twins(whole, mesh)
@@ -177,42 +204,6 @@ def placements(world: int, folder: Path) -> None:
     with Traffic() as traffic:
         optimizer.step()
     assert not traffic.sent
-
-
-def uneven(world: int, folder: Path) -> None:
-    """Fewer matrices than processes, empty shards."""
-    mesh = init_device_mesh("cpu", (world,))
-    cases = [((4, 6), ROWS, {}), ((7, 5), ROWS, {}), ((7, 5), ROWS, {}), ((2, 9), ROWS, {})]
-    compare(cases, build, mesh)
-    compare(cases[1:3], build_compiled, mesh)
-
-
-def hybrid(world: int, folder: Path) -> None:
-    """Hybrid sharding: the replicas share out what their shards solve, or each solves all."""
-    mesh = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("replicate", "shard"))
-    cases = [(shape, [Replicate(), Shard(0)], {}) for shape in SHAPES]
-    cases += [((6, 9), [Replicate(), Shard(1)], {}), ((5, 6, 4), [Replicate(), Shard(0)], {"flatten": False})]
-    compare(cases, build, mesh)
-    compare(cases, build, mesh, process_group=mesh["replicate"])
-    # By `fully_shard` itself.
-    model, twin = models(mesh, "plain")
-    optimizer = build(matrices(model), process_group=mesh.get_group("replicate"))
-    other = build(matrices(twin))
-    train(model, [optimizer], steps=3)
-    train(twin, [other], steps=3)
-    assert_same(model.parameters(), twin.parameters())
-
-
-def tensor_parallel(world: int, folder: Path) -> None:
-    """Matrices that two mesh dimensions cut are gathered."""
-    mesh = init_device_mesh("cpu", (2, world // 2))
-    cases = [
-        ((9, 6), [Shard(1), Replicate()], {}),
-        ((9, 6), [Shard(0), Shard(1)], {}),
-        ((6, 9), [Shard(0), Shard(0)], {}),
-        ((4, 3, 2), [Shard(0), Shard(0)], {"flatten": False}),
-    ]
-    compare(cases, build, mesh)
 
 
 def options(world: int, folder: Path) -> None:
@@ -240,12 +231,15 @@ def options(world: int, folder: Path) -> None:
 
 CASES = {
     "muon-options": options,
-    "muon-fsdp": fsdp,
+    "muon-fsdp": fsdp(matrices, build),
     "switched": switched,
     "muon-replicated": replicated,
-    "muon-float32": float32,
+    "muon-half": half,
     "muon-placements": placements,
-    "muon-uneven": uneven,
-    "muon-hybrid": hybrid,
-    "muon-tensor-parallel": tensor_parallel,
+    "muon-hybrid": hybrid(
+        build, ((6, 9), [Replicate(), Shard(1)], {}), ((5, 6, 4), [Replicate(), Shard(0)], {"flatten": False})
+    ),
+    "muon-tensor-parallel": tensor_parallel(
+        build, ((9, 6), [Shard(1), Replicate()], {}), ((4, 3, 2), [Shard(0), Shard(0)], {"flatten": False})
+    ),
 }

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard
 
 from prism_compile.optim import Shampoo
 
 from ...matrices import gaussian
-from .muon import models, train
+from . import muon
 from .traffic import Traffic
 from .twins import STEPS, assert_same, compare, twins
 
@@ -82,15 +83,6 @@ def memory(world: int, folder: Path) -> None:
     assert largest <= 1.05 * total / world
 
 
-def float32(world: int, folder: Path) -> None:
-    """float32 state: equal to one process, as the batches of its roots are of other sizes only."""
-    cases = [((24, 16), None, {}), ((16, 24), None, {}), ((24, 16), None, {})]
-    # A root of condition n/eps = 1e4 turns rounding by 6e-8 into 1e-5 of a step of norm 0.05·√384 at most.
-    for shard_state in (False, True):
-        how = {"process_group": dist.group.WORLD, "shard_state": shard_state}
-        compare(cases, build, steps=STEPS, dtype=torch.float32, tolerance=1e-4, **how)
-
-
 def sharded(world: int, folder: Path) -> None:
     """Shards by rows and columns, of vectors and convolutions, some of them empty; and replicas."""
     mesh = init_device_mesh("cpu", (world,))
@@ -103,38 +95,6 @@ def sharded(world: int, folder: Path) -> None:
     ]
     compare(cases, build, mesh)
     compare(2 * cases[3:4], build_compiled, mesh)
-
-
-def fsdp(world: int, folder: Path) -> None:
-    """`fully_shard`, and by hybrid sharding where there are four processes."""
-    kinds = ["fsdp"]
-    if world == 4:
-        kinds.append(init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard")))
-    for kind in kinds:
-        model, twin = models(kind, "plain")
-        optimizer, other = (build(own.parameters(), lr=0.01) for own in (model, twin))
-        train(model, [optimizer])
-        train(twin, [other])
-        assert_same(model.parameters(), twin.parameters())
-
-
-def hybrid(world: int, folder: Path) -> None:
-    """Hybrid sharding: replicas share out the roots, or the state."""
-    mesh = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("replicate", "shard"))
-    cases = [(shape, [Replicate(), Shard(0)], {}) for shape in SHAPES]
-    compare(cases, build, mesh, process_group=mesh["replicate"])
-    compare(cases, build, mesh, process_group=mesh["replicate"], shard_state=True)
-
-
-def tensor_parallel(world: int, folder: Path) -> None:
-    """Matrices that two mesh dimensions cut are gathered."""
-    mesh = init_device_mesh("cpu", (2, world // 2))
-    cases = [
-        ((9, 6), [Shard(0), Shard(1)], {}),
-        ((6, 9), [Shard(0), Shard(0)], {}),
-        ((7,), [Shard(0), Shard(0)], {}),
-    ]
-    compare(cases, build, mesh)
 
 
 def late(world: int, folder: Path) -> None:
@@ -172,11 +132,12 @@ def missing(world: int, folder: Path) -> None:
 CASES = {
     "shampoo-replicated": replicated,
     "shampoo-memory": memory,
-    "shampoo-float32": float32,
     "shampoo-sharded": sharded,
-    "shampoo-fsdp": fsdp,
-    "shampoo-hybrid": hybrid,
-    "shampoo-tensor-parallel": tensor_parallel,
+    "shampoo-fsdp": muon.fsdp(nn.Module.parameters, build),
+    "shampoo-hybrid": muon.hybrid(
+        build, ((7, 2, 3), [Replicate(), Shard(0)], {}), ((7,), [Replicate(), Shard(0)], {}), shard_state=True
+    ),
+    "shampoo-tensor-parallel": muon.tensor_parallel(build, ((7,), [Shard(0), Shard(0)], {})),
     "shampoo-late": late,
     "shampoo-missing": missing,
 }
