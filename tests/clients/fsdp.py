@@ -1,66 +1,48 @@
-"""One of two processes that accelerate's FSDP2 shards a model over: `python -m tests.clients.fsdp FOLDER`."""
+"""A process of those that accelerate's FSDP2 shards a model over: `torchrun -m tests.clients.fsdp FOLDER`."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 from torch.distributed.tensor import DTensor
 
-from .models import batches, made, optimizer_of, plain_loop, schedule_of, train_by_accelerate
-
-DATA, ACCUMULATED = batches(12), 2
-
-
-def accelerator_of() -> Any:
-    from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin, PartialState
-
-    plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="size_based_wrap", min_num_params=90, cpu_ram_efficient_loading=False
-    )
-    accelerator = Accelerator(gradient_accumulation_steps=ACCUMULATED, fsdp_plugin=plugin)
-    # On processors accelerate makes plain DDP of it, though all else of its FSDP works there.
-    for state in (PartialState(), accelerator.state):
-        state.distributed_type = DistributedType.FSDP
-    accelerator.state.fsdp_plugin = plugin
-    return accelerator
+from .client import ACCUMULATED
+from .test_accelerate import TestAccelerate, accelerate
 
 
-def prepared(accelerator: Any) -> tuple:
-    model = made()
+class Sharded(TestAccelerate):
     # Solves in float32: batches of other sizes then differ by its rounding alone.
-    optimizer = optimizer_of(model, muon={"dtype": None})
-    return accelerator.prepare(model, optimizer, schedule_of(optimizer))
+    options = {"muon": {"dtype": None}}  # noqa: RUF012
+    tolerance = 1e-5
 
+    def accelerator(self):
+        plugin = accelerate.FullyShardedDataParallelPlugin(
+            fsdp_version=2,
+            auto_wrap_policy="size_based_wrap",
+            min_num_params=90,
+            cpu_ram_efficient_loading=False,
+        )
+        accelerator = accelerate.Accelerator(gradient_accumulation_steps=ACCUMULATED, fsdp_plugin=plugin)
+        # On processors accelerate makes plain DDP of it, though all else of its FSDP works there.
+        for state in (accelerate.PartialState(), accelerator.state):
+            state.distributed_type = accelerate.DistributedType.FSDP
+        accelerator.state.fsdp_plugin = plugin
+        return accelerator
 
-def whole(model: nn.Module) -> list[torch.Tensor]:
-    return [param.full_tensor() for param in model.parameters()]
-
-
-def main(folder: Path) -> None:
-    accelerator = accelerator_of()
-    model, optimizer, schedule = prepared(accelerator)
-    assert all(isinstance(param, DTensor) for param in model.parameters())
-    assert len(optimizer.param_groups) == 2
-    train_by_accelerate(accelerator, model, optimizer, schedule, DATA[:6])
-    accelerator.save_state(folder)
-    train_by_accelerate(accelerator, model, optimizer, schedule, DATA[6:])
-    # Both processes have the same data.
-    expected = plain_loop(DATA, ACCUMULATED, 0.5, muon={"dtype": None})
-    for found, param in zip(whole(model), expected.parameters(), strict=True):
-        torch.testing.assert_close(found, param.detach(), rtol=0, atol=1e-5)
-    straight = whole(model)
-    accelerator.free_memory()
-    resumed, *others = prepared(accelerator)
-    accelerator.load_state(folder)
-    train_by_accelerate(accelerator, resumed, *others, DATA[6:])
-    assert all(map(torch.equal, whole(resumed), straight))
+    def whole(self, model):
+        assert all(isinstance(param, DTensor) for param in model.parameters())
+        whole = self.made()
+        with torch.no_grad():
+            for param, sharded in zip(whole.parameters(), model.parameters(), strict=True):
+                param.copy_(sharded.full_tensor())
+        return whole
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    # Both processes have the same data, and the checkpoint is of shards.
+    Sharded().test_it_steps_as_a_plain_loop_does(Path(sys.argv[1]))
+    Sharded().test_resuming_changes_nothing(Path(sys.argv[1]))
     sys.stdout.flush()
     # As in tests/optim/processes: gloo's threads may outlive the interpreter.
     os._exit(0)
