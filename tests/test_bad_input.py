@@ -42,10 +42,7 @@ OPTIONS = [
 ]
 # Of some functions.
 OWN = [
-    *(
-        (name, {"form": "tall"}, "form must be one of 'auto', 'direct', 'gram', got 'tall'")
-        for name in ("polar",)
-    ),
+    ("polar", {"form": "tall"}, "form must be one of 'auto', 'direct', 'gram', got 'tall'"),
     *(
         ("polar_factors", {"side": s}, f"side must be one of 'right', 'left', got {s!r}")
         for s in ("both", None)
@@ -68,18 +65,26 @@ OWN = [
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_each_function_says_what_it_was_given_and_what_is_allowed(name):
-    for A, error, message in MATRICES:
-        with pytest.raises(error, match=re.escape(message)):
-            FUNCTIONS[name](A)
-    for options, error, message in OPTIONS:
-        with pytest.raises(error, match=re.escape(message)):
-            FUNCTIONS[name](EYE, **options)
+def test_each_function_and_op_says_what_it_was_given_and_what_is_allowed(name):
+    call, op = FUNCTIONS[name], OPS[name]
+    refused = [(call, A, {}, error, message) for A, error, message in MATRICES]
+    refused += [(call, EYE, *case) for case in OPTIONS]
     if not name.startswith("polar"):
-        with pytest.raises(ValueError, match=re.escape("A must be square [..., n, n], got shape (2, 3, 4)")):
-            FUNCTIONS[name](torch.ones(2, 3, 4))
-    with pytest.raises(TypeError, match=r"A must be a dense .* got layout torch.sparse_csr"):
-        OPS[name](EYE.to_sparse_csr())
+        square = "A must be square [..., n, n], got shape (2, 3, 4)"
+        refused.append((call, torch.ones(2, 3, 4), {}, ValueError, square))
+    # Types of arguments are the schema's to refuse; these are the function's.
+    refused += [(op, A, {}, error, message) for A, error, message in MATRICES[2:6]]
+    refused += [(op, EYE, *case) for case in OPTIONS if case[1] is ValueError and case[0] != {"rule": 5}]
+    for run, A, options, error, message in refused:
+        with pytest.raises(error, match=re.escape(message)):
+            run(A, **options)
+
+
+@pytest.mark.parametrize(("name", "options", "message"), OWN, ids=str)
+def test_what_one_function_refuses(name, options, message):
+    call = pc.inv_root if "p" in options else FUNCTIONS[name]
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        call(EYE, **options)
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")

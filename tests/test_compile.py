@@ -24,7 +24,14 @@ def fresh_dynamo():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize(("name", "options"), [*((n, {}) for n in FUNCTIONS), ("sqrtm", {"history": True})])
+# One of each kind; polar alone is below, and in `test_reference.py`.
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in ("polar_factors", "signm", "sqrtm_pair", "inv_root", "inv")),
+        ("sqrtm", {"history": True}),
+    ],
+)
 def test_inductor_agrees_with_eager(name, options):
     A = sample(name, 2)
     result = torch.compile(FUNCTIONS[name], fullgraph=True)(A, steps=2, **options)
@@ -36,11 +43,8 @@ def test_inductor_agrees_with_eager_in_half_precision():
     # Fused kernels keep float32 between operations that eager rounds: both are as near the SVD as the type
     # allows, whose entries are rounded once in a step, at condition 3.
     A = with_singular_values(log_spaced(48, 3.0), 64, 48).bfloat16()
-    result, log = torch.compile(pc.polar, fullgraph=True)(A, steps=5, history=True)
-    for U in (result, pc.polar(A, steps=5)):
-        assert relative_error(U, svd_polar(A)) < 2 * torch.finfo(torch.bfloat16).eps * 3
-    # A table's aim is one rounding below one.
-    assert log.residual[-1] < torch.finfo(torch.bfloat16).eps
+    for run in (torch.compile(pc.polar, fullgraph=True), pc.polar):
+        assert relative_error(run(A, steps=5), svd_polar(A)) < 2 * torch.finfo(torch.bfloat16).eps * 3
 
 
 @EACH
@@ -97,7 +101,7 @@ def test_sizes_are_the_only_symbols_of_a_graph(name, rule):
 
 # The default chooses in runs of fewer than eight steps, and in longer ones not.
 @pytest.mark.parametrize(
-    ("options", "steps"), [({}, (5, 6, 7)), ({}, (8, 9, 14)), ({"rule": "prism"}, (3, 4, 9))], ids=str
+    ("options", "steps"), [({}, (5, 6, 7)), ({}, (8, 9, 14)), ({"rule": "prism"}, (2, 3, 5))], ids=str
 )
 def test_only_the_length_depends_on_the_step_count(options, steps):
     counts = []

@@ -13,13 +13,11 @@ from .functions import FUNCTIONS, OPS, sample, tensors
 from .matrices import (
     C128,
     F64,
-    eigh_power,
     gaussian,
     log_spaced,
     orthogonal,
     relative_error,
     spd,
-    with_singular_values,
 )
 
 CALLS = FUNCTIONS | {f"op {name}": op for name, op in OPS.items()}

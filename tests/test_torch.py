@@ -1,11 +1,10 @@
 """What `_torch.py` makes: constants of graphs, and tables that are made once."""
 
-import numpy
 import pytest
 import torch
 from torch._dynamo.testing import EagerAndRecordGraphs
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from prism_compile._torch import kept_tensor, small_tensor, traced_constant
 
@@ -84,20 +83,10 @@ def test_a_kept_tensor_under_transforms_and_tracers():
             assert squares(B, 6, B.dtype, B.device).device.type == "cuda"
 
 
-class Anything(TorchDispatchMode):
-    """A mode that changes nothing, as those of tracers are modes."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize(
-    "numbers",
-    [[1.5], [0.0, -2.0, 3.0], [[1.0, 0.0, 2.0], [0.0, 4.0, 5.0]], [[[1.0, 6.0]], [[2.0, 7.0]], [[3.0, 8.0]]]],
-)
-def test_small_tensor_is_torchs(numbers):
-    expected, cpu = torch.tensor(numbers, dtype=torch.float64), torch.device("cpu")
-    assert torch.equal(small_tensor(numpy.array(numbers), torch.float64, cpu), expected)
-    # There it is put together from its numbers.
-    with Anything():
-        assert torch.equal(small_tensor(numpy.array(numbers), torch.float64, cpu), expected)
+@pytest.mark.parametrize("shape", [(1,), (2, 3), (3, 1, 2)])
+def test_small_tensor_is_torchs(shape):
+    expected, cpu = gaussian(*shape), torch.device("cpu")
+    assert torch.equal(small_tensor(expected.numpy(), torch.float64, cpu), expected)
+    # Under a mode, as those of tracers are, it is put together from its numbers.
+    with FlopCounterMode(display=False):
+        assert torch.equal(small_tensor(expected.numpy(), torch.float64, cpu), expected)

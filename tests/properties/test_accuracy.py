@@ -16,7 +16,6 @@ from ..matrices import (
     rms_orthogonality,
     spd,
     svd_polar,
-    with_eigenvalues,
     with_singular_values,
 )
 from .cases import CASES, FUNCTIONS, IN_DTYPES, check, made, run, shapes
@@ -94,14 +93,6 @@ def test_square_roots_are_as_accurate_as_was_measured(dtype, kappa, rule):
         assert relative_error(root, eigh_power(A, exponent)) < 5 * figure
 
 
-def test_roots_alone_are_those_of_the_pair():
-    A = spd(20, 100.0)
-    for steps in (1, 10):
-        pair = pc.sqrtm_pair(A, steps=steps)
-        assert torch.equal(pc.sqrtm(A, steps=steps), pair.sqrt)
-        assert torch.equal(pc.inv_sqrtm(A, steps=steps), pair.inv_sqrt)
-
-
 @pytest.mark.parametrize(
     "options", [{"rule": "prism"}, {"rule": "taylor"}, {"newton_steps": 12, "steps": 12}], ids=str
 )
@@ -117,11 +108,3 @@ def test_sign_of_a_matrix_that_is_not_hermitian(dtype, options):
     bar = 100 * torch.finfo(F64).eps * torch.linalg.cond(V).item() ** 2 * 30
     assert relative_error(S, expected) < bar
     assert history.residual[-1] < bar
-
-
-@pytest.mark.parametrize("rule", ["adaptive", "prism", "taylor", "polar_express"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
-def test_the_polar_factor_of_a_hermitian_matrix_is_its_sign(dtype, rule):
-    values = log_spaced(20, 10.0) * alternating(20)
-    A, sign = (with_eigenvalues(v, dtype=dtype) for v in (values, values.sign()))
-    assert relative_error(pc.polar(A, rule=rule, steps=14), sign) < 10 * 20**0.5 * torch.finfo(F64).eps * 10
