@@ -9,7 +9,7 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import prism_compile as pc
 
-from .functions import FUNCTIONS, OPS, sample, tensors
+from .functions import CALLS, FUNCTIONS, OPS, sample, tensors
 from .matrices import (
     C128,
     F64,
@@ -20,7 +20,6 @@ from .matrices import (
     spd,
 )
 
-CALLS = FUNCTIONS | {f"op {name}": op for name, op in OPS.items()}
 MODES = pytest.mark.parametrize("gradient", ["unrolled", "dual"])
 STEPS = 6
 HERMITIAN = ("sqrtm", "inv_sqrtm", "sqrtm_pair", "inv_root")

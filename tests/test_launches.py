@@ -1,22 +1,15 @@
 """What a further step of a compiled function launches and compiles: the same kernels again, and few."""
 
 import pytest
-import torch
 
 from studies.common.counting import Launches, further_step, launches
 
 from .functions import FUNCTIONS, OPS
 from .matrices import spd
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "fresh_dynamo")
 A = spd(24, 10.0).float()
 CALLS = {**FUNCTIONS, "op": OPS["polar"]}
-
-
-@pytest.fixture(autouse=True)
-def fresh_dynamo():
-    yield
-    torch._dynamo.reset()
 
 
 # Library calls and generated kernels of a step more than so many, of which none is a new one.

@@ -9,7 +9,7 @@ from torch.func import grad, vmap
 
 import prism_compile as pc
 
-from .functions import FUNCTIONS, OPS, tensors
+from .functions import FUNCTIONS, OPS, Module, assert_close, equal, tensors
 from .matrices import (
     F64,
     alternating,
@@ -35,10 +35,6 @@ def sample(name: str, n: int = 8, condition: float = 20.0, dtype: torch.dtype = 
     return with_eigenvalues(
         log_spaced(n, condition) * (alternating(n) if name == "signm" else 1), dtype=dtype
     )
-
-
-def close(result, expected, by: float = 1e-9) -> None:
-    torch.testing.assert_close(tensors(result), tensors(expected), rtol=by, atol=by)
 
 
 # At condition 1e12 eigh is no oracle in float64, where rounding A alone moves the result by 1e12 units of the
@@ -179,18 +175,18 @@ def test_history_vmap_op_and_none_by_default(name):
     A, options = sample(name), {"steps": 5, "newton_steps": 2}
     expected = FUNCTIONS[name](A, **options)
     result, history = FUNCTIONS[name](A, **options, history=True)
-    close(result, expected, 1e-12)
+    assert_close(result, expected, 1e-12)
     _, before = FUNCTIONS[name](A, steps=2, newton_steps=2, history=True)
     torch.testing.assert_close(history.coefficient[:2], before.coefficient)
     torch.testing.assert_close(history.residual[:2], before.residual[:2])
-    close(
+    assert_close(
         vmap(lambda A: FUNCTIONS[name](A, **options))(A[None]),
         tuple(p[None] for p in tensors(expected)),
         1e-12,
     )
     dual = OPS[name](A, **options, gradient="dual")
-    assert all(map(torch.equal, tensors(dual), tensors(expected)))
-    assert all(map(torch.equal, tensors(FUNCTIONS[name](A, newton_steps=0)), tensors(FUNCTIONS[name](A))))
+    assert equal(dual, expected)
+    assert equal(FUNCTIONS[name](A, newton_steps=0), FUNCTIONS[name](A))
 
 
 @EACH
@@ -237,7 +233,7 @@ def test_gradient_modes_agree_before_convergence(name):
 
     expected = grad(loss)(A, "unrolled")
     assert expected.abs().max() > 1e-2
-    close(grad(loss)(A, "dual"), expected)
+    assert_close(grad(loss)(A, "dual"), expected)
 
 
 @pytest.mark.parametrize(("name", "gradient"), [("polar", "unrolled"), ("sqrtm_pair", "dual")])
@@ -252,22 +248,18 @@ def test_compiled_graph_and_its_gradient(name, gradient):
 
     leaf = A.clone().requires_grad_()
     torch.compile(loss, fullgraph=True, backend=recorder)(leaf).backward()
-    close(leaf.grad, grad(loss)(A))
+    assert_close(leaf.grad, grad(loss)(A))
     called = {str(node.target) for graph in recorder.fw_graphs for node in graph.graph.nodes}
     assert "aten.linalg_inv_ex.default" in called
 
 
-class Pair(torch.nn.Module):
-    def forward(self, A):
-        return pc.sqrtm_pair(2 * A, steps=3, newton_steps=2, rule="prism")
-
-
 def test_export():
+    pair = Module(lambda A: pc.sqrtm_pair(2 * A, steps=3, newton_steps=2, rule="prism"))
     A = torch.stack([sample("sqrtm_pair"), sample("sqrtm_pair", condition=5.0)])
     batch, n = torch.export.Dim("batch"), torch.export.Dim("n", min=2, max=50)
-    program = torch.export.export(Pair(), (A,), dynamic_shapes={"A": {0: batch, 1: n, 2: n}})
+    program = torch.export.export(pair, (A,), dynamic_shapes={"A": {0: batch, 1: n, 2: n}})
     (node,) = [node for node in program.graph.nodes if "prism" in str(node.target)]
     assert node.kwargs["newton_steps"] == 2
     other = sample("sqrtm_pair", 5).expand(4, 5, 5)
     for run in (program.module(), program.run_decompositions().module()):
-        close(run(other), Pair()(other))
+        assert_close(run(other), pair(other))

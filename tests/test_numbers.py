@@ -11,26 +11,22 @@ import torch
 import prism_compile as pc
 from prism_compile.optim import Muon, Shampoo
 
-from .functions import FUNCTIONS, OPS, sample, tensors
+from .functions import FUNCTIONS, OPS, Module, equal, sample
 from .matrices import spd
 
 PLAIN = {"steps": 3, "seed": 4, "sketch_size": 5, "degree": 2}
 KINDS = {"steps": numpy.int64, "seed": numpy.uint8, "sketch_size": numpy.int32, "degree": numpy.int16}
 
 
-def same(first, second) -> bool:
-    return all(map(torch.equal, tensors(first), tensors(second)))
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_integers_and_damping(name):
     A, given = sample(name), {option: KINDS[option](number) for option, number in PLAIN.items()}
     expected = FUNCTIONS[name](A, **PLAIN)
-    assert same(FUNCTIONS[name](A, **given), expected)
-    assert same(OPS[name](A, **given), expected)
+    assert equal(FUNCTIONS[name](A, **given), expected)
+    assert equal(OPS[name](A, **given), expected)
     if name in ("sqrtm", "inv_sqrtm", "sqrtm_pair", "inv_root"):
         for kind in (numpy.float32, numpy.float64, numpy.float16, Fraction):
-            assert same(FUNCTIONS[name](A, eps=kind(0.25)), FUNCTIONS[name](A, eps=0.25))
+            assert equal(FUNCTIONS[name](A, eps=kind(0.25)), FUNCTIONS[name](A, eps=0.25))
 
 
 def test_are_still_refused_where_they_are_no_integers():
@@ -78,20 +74,11 @@ def test_while_tracing():
     assert torch.equal(torch.compile(outside, backend="eager", fullgraph=True)(A), outside(A))
 
 
-class Calls(torch.nn.Module):
-    def __init__(self, call):
-        super().__init__()
-        self.call = call
-
-    def forward(self, A):
-        return self.call(A)
-
-
 @pytest.mark.parametrize(("call", "strict"), [(outside, False), (inside, True)])
 def test_in_an_export(call, strict):
     """But strictly from outside, of which torch.export knows no values."""
     A = spd(6, 20.0)
-    program = torch.export.export(Calls(call), (A,), strict=strict)
+    program = torch.export.export(Module(call), (A,), strict=strict)
     assert "prism.inv_root.default" in [str(node.target) for node in program.graph.nodes]
     assert torch.equal(program.module()(A), outside(A))
 

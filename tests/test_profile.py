@@ -8,22 +8,11 @@ from torch.profiler import ProfilerActivity, profile
 
 import prism_compile as pc
 
-from .functions import FUNCTIONS, OPS, sample
+from .functions import FUNCTIONS, OPS, Module, sample
 
+pytestmark = pytest.mark.usefixtures("fresh_dynamo")
 EACH = pytest.mark.parametrize("name", FUNCTIONS)
 PHASES = {"scaling", "residual", "fit", "update"}
-
-
-@pytest.fixture(autouse=True)
-def fresh_dynamo():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
-class Polar(torch.nn.Module):
-    def forward(self, A):
-        return pc.polar(A, steps=3)
 
 
 def ranges(run) -> dict[str, int]:
@@ -49,7 +38,7 @@ def test_an_eager_profile_names_the_function_its_steps_and_phases(name):
 
 def test_an_exported_program_shows_the_op_and_its_phases():
     A = sample("polar")
-    program = torch.export.export(Polar(), (A,))
+    program = torch.export.export(Module(lambda A: pc.polar(A, steps=3)), (A,))
     found = ranges(lambda: program.module()(A))
     assert found["polar"] == 1
     assert found.keys() >= PHASES
@@ -81,7 +70,7 @@ def test_labels_add_nothing_to_a_graph():
     A = sample("polar")
 
     def graphs() -> list[str]:
-        program = torch.export.export(Polar(), (A,))
+        program = torch.export.export(Module(lambda A: pc.polar(A, steps=3)), (A,))
         traced = make_fx(lambda A: torch.ops.prism.polar(A, steps=2))(A)
         return [str(node.target) for graph in (program, traced) for node in graph.graph.nodes]
 

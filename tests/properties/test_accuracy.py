@@ -51,16 +51,15 @@ def test_the_other_factor_is_hermitian_and_completes_the_product(name):
 
 
 @pytest.mark.parametrize("rule", ["adaptive", "prism"])
-@pytest.mark.parametrize("n", [30, 200])
-def test_polar_of_larger_gaussians(n, rule):
-    A = gaussian(n, n, seed=n)
-    bar = 10 * n**0.5 * torch.finfo(F64).eps * torch.linalg.cond(A).item()
+def test_polar_of_a_larger_gaussian(rule):
+    A = gaussian(200, 200)
+    bar = 10 * 200**0.5 * torch.finfo(F64).eps * torch.linalg.cond(A).item()
     assert bar < 1e-10
     assert relative_error(pc.polar(A, rule=rule, steps=24), svd_polar(A)) < bar
 
 
-@pytest.mark.parametrize("shape", [(70, 50), (120, 120)])
-def test_polar_of_condition_3e10(shape):
+def test_polar_of_condition_3e10():
+    shape = (120, 100)
     A = with_singular_values(log_spaced(min(shape), 3e10), *shape)
     U, history = pc.polar(A, steps=40, history=True)
     # However small the singular values were, what is left of 1 - σ² is a rounding of UᵀU.
