@@ -7,7 +7,7 @@ from torch._dynamo.testing import CompileCounter, EagerAndRecordGraphs
 import prism_compile as pc
 
 from .functions import FUNCTIONS, sample
-from .matrices import gaussian, log_spaced, relative_error, svd_polar, with_singular_values
+from .matrices import log_spaced, relative_error, svd_polar, with_singular_values
 
 pytestmark = pytest.mark.usefixtures("fresh_dynamo")
 EACH = pytest.mark.parametrize("name", FUNCTIONS)
@@ -85,19 +85,3 @@ def test_sizes_are_the_only_symbols_of_a_graph(name, rule):
     assert not any(isinstance(value, torch.SymFloat) for value in values)
     inputs = [node.meta["example_value"] for node in graph.graph.nodes if node.op == "placeholder"]
     assert all(isinstance(value, torch.SymInt) or value.dtype == A.dtype for value in inputs)
-
-
-# The default chooses in runs of fewer than eight steps, and in longer ones not.
-@pytest.mark.parametrize(
-    ("options", "steps"), [({}, (5, 6, 7)), ({}, (8, 9, 14)), ({"rule": "prism"}, (2, 3, 5))], ids=str
-)
-def test_only_the_length_depends_on_the_step_count(options, steps):
-    counts = []
-    for count in steps:
-        recorder = EagerAndRecordGraphs()
-        torch._dynamo.reset()
-        # Square, for the form of others depends on the number of steps.
-        torch.compile(pc.polar, fullgraph=True, backend=recorder)(gaussian(5, 5), steps=count, **options)
-        calls = [n for n in recorder.graphs[0].graph.nodes if n.op.startswith("call")]
-        counts.append(sum("getitem" not in str(node.target) for node in calls))
-    assert counts[2] - counts[1] == (steps[2] - steps[1]) * (counts[1] - counts[0]) > 0

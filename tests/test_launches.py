@@ -24,7 +24,7 @@ CALLS = {**FUNCTIONS, "op": OPS["polar"]}
         ("polar", {"rule": "polar_express"}, 3, 3, 0),
         ("polar", {"rule": "prism"}, 3, 6, 2),
         ("op", {"rule": "taylor"}, 3, 3, 0),
-        ("inv_root", {"rule": "prism"}, 2, 9, 2),
+        ("inv_root", {"rule": "prism"}, 3, 9, 2),
         ("sqrtm_pair", {"rule": "minimax"}, 3, 4, 0),
         ("inv_root", {"rule": "minimax"}, 3, 5, 1),
         ("inv", {"rule": "minimax"}, 3, 3, 0),

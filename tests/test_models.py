@@ -38,7 +38,7 @@ class CovariancePooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x - x.mean(-2, keepdim=True)
-        return pc.sqrtm(x.mT @ x / x.shape[-2], eps=1e-3, steps=STEPS).flatten(-2)
+        return pc.sqrtm(x.mT @ x / x.shape[-2], eps=1e-3, steps=STEPS, rule="minimax").flatten(-2)
 
 
 def model() -> nn.Module:
@@ -85,7 +85,7 @@ def test_is_saved_and_loaded_in_a_fresh_process(trained, program, tmp_path):
         "import torch\n"
         "x, expected = torch.load('expected.pt')\n"
         f"result = torch._inductor.aoti_load_package({packaged!r})(x)\n"
-        "torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)\n"
+        "torch.testing.assert_close(result, expected, atol=2e-3, rtol=2e-3)\n"
         "import sys\n"
         "assert 'prism_compile' not in sys.modules\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
