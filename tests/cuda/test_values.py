@@ -1,4 +1,4 @@
-"""Results of the device against float64 decompositions on the CPU; of eager calls they are in `properties`."""
+"""Results of the device against float64 decompositions on the CPU; `properties` asks of eager calls."""
 
 from functools import partial
 

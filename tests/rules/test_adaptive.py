@@ -52,14 +52,6 @@ class TestChoice:
         assert (chosen <= table + 6e-3).all()
         assert chosen.mean() < 0.96 * table.mean()
 
-    @pytest.mark.parametrize("steps", [4, 5, 6])
-    def test_ends_nearer_than_prism_on_long_tails(self, steps):
-        A = with_singular_values(log_spaced(96, 1e3), 96, 96).float()
-        ours, prism = (
-            rms_orthogonality(pc.polar(A, rule=rule, steps=steps)) for rule in ("adaptive", "prism")
-        )
-        assert ours < 0.7 * prism
-
 
 def perturbed(count: int) -> torch.Tensor:
     """Matrices of random spectra `[count, 7, 24, 24]`, of kinds that a choice may hesitate about."""
@@ -107,7 +99,7 @@ def test_singular_values_stay_within_the_cap(dtype, steps):
     largest = torch.linalg.svdvals(pc.polar(made, steps=steps).double()).max()
     # A run of few steps leaves as much above one as its aim, and scales by as much.
     exact = steps >= (5 if dtype is torch.bfloat16 else 8)
-    assert largest <= 1 + 2 * torch.finfo(dtype).eps * N**0.5 if exact else 1 + 3.6 / steps**2
+    assert largest <= 1 + (2 * torch.finfo(dtype).eps * N**0.5 if exact else 3.6 / steps**2)
 
 
 def test_no_singular_value_changes_its_sign():
