@@ -49,6 +49,16 @@ OWN = [
     ),
     *(("inv_root", {"p": p}, f"p must be ≥ 1, got {p}") for p in (0, -2)),
     *(("inv_root", {"p": p}, f"p must be an int ≥ 1, got {p!r}") for p in (0.5, "2", None, True)),
+    *(
+        (name, options, message)
+        for name in FUNCTIONS
+        if not name.startswith("inv_root") and name != "inv"
+        for options, message in (
+            ({"newton_steps": -1}, "newton_steps must be ≥ 0, got -1"),
+            ({"steps": 3, "newton_steps": 4}, "newton_steps must be ≤ steps = 3, got 4"),
+            ({"newton_steps": 1.0}, "newton_steps must be an int ≥ 0, got 1.0 of type float"),
+        )
+    ),
     ("polar", {"rule": "jordan", "degree": 1}, "degree must be one of (2,) for rule 'jordan', got 1"),
     ("inv", {"rule": "polar_express"}, "for an iteration of order p = 1"),
     ("inv_root", {"p": 4, "rule": "you"}, "for an iteration of order p = 4"),
@@ -85,6 +95,13 @@ def test_what_one_function_refuses(name, options, message):
     call = pc.inv_root if "p" in options else FUNCTIONS[name]
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         call(EYE, **options)
+
+
+@pytest.mark.parametrize("name", ["polar", "polar_factors"])
+def test_newton_steps_are_refused_where_a_matrix_is_not_square(name):
+    message = "newton_steps must be 0 for a matrix that is not square, got 1 for A of shape (8, 5)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        FUNCTIONS[name](torch.ones(8, 5), newton_steps=1)
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")

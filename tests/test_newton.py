@@ -190,22 +190,6 @@ def test_history_vmap_op_and_none_by_default(name):
 
 
 @EACH
-def test_refusals(name):
-    A = sample(name)
-    for options, message in (
-        ({"newton_steps": -1}, "newton_steps must be ≥ 0, got -1"),
-        ({"steps": 3, "newton_steps": 4}, "newton_steps must be ≤ steps = 3, got 4"),
-        ({"newton_steps": 1.0}, r"newton_steps must be an int ≥ 0, got 1\.0 of type float"),
-    ):
-        with pytest.raises((ValueError, TypeError), match=message):
-            FUNCTIONS[name](A, **options)
-    if name.startswith("polar"):
-        refused = r"newton_steps must be 0 for a matrix that is not square, got 1 for A of shape \(8, 5\)"
-        with pytest.raises(ValueError, match=refused):
-            FUNCTIONS[name](A[:, :5], newton_steps=1)
-
-
-@EACH
 @MODES
 @pytest.mark.parametrize("dtype", [F64, torch.complex128], ids=str)
 def test_gradients(name, dtype, gradient):

@@ -9,7 +9,6 @@ from prism_compile._rules import RULES
 from prism_compile._rules.minimax import in_x, steps_for_interval, steps_to
 
 from ..matrices import F64
-from .published import POLAR_EXPRESS
 
 ANY_ORDER = pytest.mark.parametrize("p", [1, 2, 3, 4, 8])
 HALF = (torch.bfloat16, torch.float16)
@@ -61,33 +60,6 @@ class TestOneStep:
             peak = np.nonzero(np.diff(y) < 0)[0][0]
             assert y[peak] == pytest.approx(1, abs=1e-6)
             assert y[peak:].min() == pytest.approx(dip, rel=1e-6)
-
-
-class TestPolarExpress:
-    # Amsel et al. build a step for no less than this share of the interval's upper end.
-    CUSHION = 0.02407327424182761
-
-    @staticmethod
-    def best(low: float) -> np.ndarray:
-        """The coefficients a, b, c of the step for [low, 1]."""
-        aims = np.array([1e-3, 1 - 1e-12])
-        for _ in range(60):
-            middle = aims.mean()
-            reached = steps_to(np.array([middle]), 1, 2)[1][0, 0]
-            aims[0 if reached < low else 1] = middle
-        return steps_to(aims[:1], 1, 2)[0][0, 0]
-
-    def test_its_rows_are_ours(self):
-        """Theirs for [1e-3, 1], by Remez' algorithm; each is scaled so that it ends as far on both sides."""
-        low, high = 1e-3, 1.0
-        for published in POLAR_EXPRESS:
-            q = self.best(max(low / high, self.CUSHION)) / high ** np.array([1, 3, 5])
-            ends = [q @ [x, x**3, x**5] for x in (low, high)]
-            q = q * 2 / sum(ends)
-            # As far as the digits of their search go; that of the last row stops at 1e-6.
-            np.testing.assert_allclose(q, published, rtol=2e-6 if high - low < 1e-3 else 1e-9)
-            low = q @ [low, low**3, low**5]
-            high = 2 - low
 
 
 class TestExact:
