@@ -11,7 +11,9 @@ import prism_compile as pc
 from prism_compile import steps_for
 
 from .functions import FUNCTIONS, OPS, Module, equal, sample, tensors
-from .matrices import F64, alternating, with_eigenvalues, with_singular_values
+from .matrices import F64
+from .properties.cases import FUNCTIONS as CASES
+from .properties.cases import decomposed, matrix
 
 EPS = torch.finfo(F64).eps
 
@@ -45,17 +47,12 @@ def spectra(n: int, condition: float) -> list[torch.Tensor]:
 
 def matrices(name: str, n: int, condition: float) -> torch.Tensor:
     """One of each spectrum, of the kind that a function takes."""
-    made = []
-    for seed, values in enumerate(spectra(n, condition)):
-        if name.startswith("polar") or name == "inv":
-            made.append(with_singular_values(values, n, n, seed))
-        else:
-            made.append(with_eigenvalues(values * (alternating(n) if name == "signm" else 1), seed))
-    return torch.stack(made)
+    kind = CASES[name].kind
+    return torch.stack([matrix(kind, v, n, n, F64, seed) for seed, v in enumerate(spectra(n, condition))])
 
 
-ROOTS = {f"inv_root {p}": partial(pc.inv_root, p=p) for p in (1, 2, 4, 8)}
-PLANNED = {name: call for name, call in FUNCTIONS.items() if name != "inv_root"} | ROOTS
+# Other orders are the same code.
+PLANNED = [name for name in CASES if name not in ("left factors", *(f"inv_root {p}" for p in (3, 6, 7, 12)))]
 
 
 def left(name: str, A: torch.Tensor, result) -> torch.Tensor:
@@ -64,21 +61,11 @@ def left(name: str, A: torch.Tensor, result) -> torch.Tensor:
     They see what the steps leave. The last residual of a history has besides what rounding leaves off the
     diagonal, which a root's worse side multiplies by up to the condition number to the power 3/2.
     """
-    X = tensors(result)[0 if name.startswith("polar") else -1]
-    if name.startswith("polar") or name == "inv":
-        U, values, V = torch.linalg.svd(A)
-        quotients = (U * (X.mT if name == "inv" else X).matmul(V.mT)).sum(-2)
-    else:
-        values, V = torch.linalg.eigh(A)
-        quotients = (V * X.matmul(V)).sum(-2)
-    if name.startswith("polar") or name == "signm":
-        x = quotients**2
-    elif name == "sqrtm":
-        x = quotients**2 / values
-    else:
-        p = int(name.split()[1]) if name in ROOTS else 1 if name == "inv" else 2
-        x = values * quotients**p
-    return (1 - x).square().mean(-1).sqrt()
+    W, values, V = decomposed(CASES[name].kind, A)
+    bases, index = {"W": W, "V": V}, 0 if name.startswith("polar") else -1
+    f, sides = CASES[name].of_values[index]
+    quotients = (bases[sides[0]] * (tensors(result)[index] @ bases[sides[1]])).sum(-2)
+    return (1 - (quotients / f(values)) ** CASES[name].p).square().mean(-1).sqrt()
 
 
 @pytest.mark.parametrize("n", [3, 128])
@@ -90,7 +77,7 @@ def test_the_tolerance_holds_for_every_spectrum_of_the_condition(name, n):
         # The quotients are rounded, of a root and an inverse by its condition number.
         rounding = 20 * n**0.5 * EPS * (1 if name.startswith(("polar", "signm")) else condition)
         for tol in (0.3, 1e-3, 1e-7):
-            result = PLANNED[name](A, tol=tol, condition=condition)
+            result = CASES[name].call(A, tol=tol, condition=condition)
             assert (left(name, A, result) <= tol * (1 + 1e-6) + rounding).all()
 
 
