@@ -19,6 +19,14 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def fresh_dynamo():
+    """Nothing compiled before; and nothing left, for what is kept takes memory."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 

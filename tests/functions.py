@@ -1,4 +1,4 @@
-"""The eight functions in one table, for the tests that hold of all of them."""
+"""The eight functions in one table, for the tests that hold of all of them, and what they all ask."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,6 +27,19 @@ OPS: dict[str, Callable] = {
     for name in FUNCTIONS
 }
 
+CALLS = FUNCTIONS | {f"op {name}": op for name, op in OPS.items()}
+
+
+class Module(torch.nn.Module):
+    """A call as what can be exported."""
+
+    def __init__(self, call: Callable):
+        super().__init__()
+        self.call = call
+
+    def forward(self, A: Tensor):
+        return self.call(A)
+
 
 def sample(name: str, *batch: int, n: int = 12, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Well-conditioned input for a function, `[*batch, n (or n + 4), n]`."""
@@ -42,3 +55,12 @@ def sample(name: str, *batch: int, n: int = 12, seed: int = 0, dtype: torch.dtyp
 def tensors(result) -> tuple[Tensor, ...]:
     """The tensors of a result, named tuple or not."""
     return tuple(result) if isinstance(result, tuple) else (result,)
+
+
+def equal(result, expected) -> bool:
+    """Whether two results are the same to the bit."""
+    return all(map(torch.equal, tensors(result), tensors(expected)))
+
+
+def assert_close(result, expected, atol: float = 1e-12) -> None:
+    torch.testing.assert_close(tensors(result), tensors(expected), rtol=0, atol=atol)

@@ -42,16 +42,23 @@ OPTIONS = [
 ]
 # Of some functions.
 OWN = [
-    *(
-        (name, {"form": "tall"}, "form must be one of 'auto', 'direct', 'gram', got 'tall'")
-        for name in ("polar",)
-    ),
+    ("polar", {"form": "tall"}, "form must be one of 'auto', 'direct', 'gram', got 'tall'"),
     *(
         ("polar_factors", {"side": s}, f"side must be one of 'right', 'left', got {s!r}")
         for s in ("both", None)
     ),
     *(("inv_root", {"p": p}, f"p must be ≥ 1, got {p}") for p in (0, -2)),
     *(("inv_root", {"p": p}, f"p must be an int ≥ 1, got {p!r}") for p in (0.5, "2", None, True)),
+    *(
+        (name, options, message)
+        for name in FUNCTIONS
+        if not name.startswith("inv_root") and name != "inv"
+        for options, message in (
+            ({"newton_steps": -1}, "newton_steps must be ≥ 0, got -1"),
+            ({"steps": 3, "newton_steps": 4}, "newton_steps must be ≤ steps = 3, got 4"),
+            ({"newton_steps": 1.0}, "newton_steps must be an int ≥ 0, got 1.0 of type float"),
+        )
+    ),
     ("polar", {"rule": "jordan", "degree": 1}, "degree must be one of (2,) for rule 'jordan', got 1"),
     ("inv", {"rule": "polar_express"}, "for an iteration of order p = 1"),
     ("inv_root", {"p": 4, "rule": "you"}, "for an iteration of order p = 4"),
@@ -68,18 +75,33 @@ OWN = [
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_each_function_says_what_it_was_given_and_what_is_allowed(name):
-    for A, error, message in MATRICES:
-        with pytest.raises(error, match=re.escape(message)):
-            FUNCTIONS[name](A)
-    for options, error, message in OPTIONS:
-        with pytest.raises(error, match=re.escape(message)):
-            FUNCTIONS[name](EYE, **options)
+def test_each_function_and_op_says_what_it_was_given_and_what_is_allowed(name):
+    call, op = FUNCTIONS[name], OPS[name]
+    refused = [(call, A, {}, error, message) for A, error, message in MATRICES]
+    refused += [(call, EYE, *case) for case in OPTIONS]
     if not name.startswith("polar"):
-        with pytest.raises(ValueError, match=re.escape("A must be square [..., n, n], got shape (2, 3, 4)")):
-            FUNCTIONS[name](torch.ones(2, 3, 4))
-    with pytest.raises(TypeError, match=r"A must be a dense .* got layout torch.sparse_csr"):
-        OPS[name](EYE.to_sparse_csr())
+        square = "A must be square [..., n, n], got shape (2, 3, 4)"
+        refused.append((call, torch.ones(2, 3, 4), {}, ValueError, square))
+    # Types of arguments are the schema's to refuse; these are the function's.
+    refused += [(op, A, {}, error, message) for A, error, message in MATRICES[2:6]]
+    refused += [(op, EYE, *case) for case in OPTIONS if case[1] is ValueError and case[0] != {"rule": 5}]
+    for run, A, options, error, message in refused:
+        with pytest.raises(error, match=re.escape(message)):
+            run(A, **options)
+
+
+@pytest.mark.parametrize(("name", "options", "message"), OWN, ids=str)
+def test_what_one_function_refuses(name, options, message):
+    call = pc.inv_root if "p" in options else FUNCTIONS[name]
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        call(EYE, **options)
+
+
+@pytest.mark.parametrize("name", ["polar", "polar_factors"])
+def test_newton_steps_are_refused_where_a_matrix_is_not_square(name):
+    message = "newton_steps must be 0 for a matrix that is not square, got 1 for A of shape (8, 5)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        FUNCTIONS[name](torch.ones(8, 5), newton_steps=1)
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")

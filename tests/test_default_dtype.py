@@ -6,14 +6,14 @@ import torch
 from .functions import FUNCTIONS, sample
 
 
-@pytest.mark.parametrize("options", [{}, {"steps": 4}, {"rule": "prism"}], ids=str)
+@pytest.mark.parametrize("options", [{"steps": 4}, {"rule": "prism"}], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_results_are_equal(dtype, options):
     def results():
         calls = [f(sample(name, 2).to(dtype), history=True, **options) for name, f in FUNCTIONS.items()]
         torch._dynamo.reset()
         compiled = torch.compile(FUNCTIONS["polar"], fullgraph=True, backend="aot_eager")
-        return calls, compiled(sample("polar").to(dtype), **{"steps": 3, **options})
+        return calls, compiled(sample("polar").to(dtype), **{"steps": 2, **options})
 
     expected, before = results(), torch.get_default_dtype()
     try:

@@ -8,9 +8,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import prism_compile as pc
 
-from .functions import FUNCTIONS, OPS, sample, tensors
-
-CALLS = FUNCTIONS | {f"op {name}": op for name, op in OPS.items()}
+from .functions import CALLS, sample, tensors
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import prism_compile as pc
 from .matrices import generator
 
 ROOT = Path(__file__).parent.parent
-STEPS = 4
+STEPS = 2
 
 
 class Orthogonal(nn.Module):
@@ -39,7 +39,7 @@ class CovariancePooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x - x.mean(-2, keepdim=True)
-        return pc.sqrtm(x.mT @ x / x.shape[-2], eps=1e-3, steps=STEPS).flatten(-2)
+        return pc.sqrtm(x.mT @ x / x.shape[-2], eps=1e-3, steps=STEPS, rule="minimax").flatten(-2)
 
 
 def model() -> nn.Module:
@@ -91,7 +91,7 @@ def test_is_saved_and_loaded_in_a_fresh_process(trained, program, packaged, tmp_
         "import torch\n"
         "x, expected = torch.load('expected.pt')\n"
         f"result = torch._inductor.aoti_load_package({packaged!r})(x)\n"
-        "torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)\n"
+        "torch.testing.assert_close(result, expected, atol=2e-3, rtol=2e-3)\n"
         "import sys\n"
         "assert 'prism_compile' not in sys.modules\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
@@ -99,8 +99,7 @@ def test_is_saved_and_loaded_in_a_fresh_process(trained, program, packaged, tmp_
         "result = torch.export.load('model.pt2').module()(x)\n"
         "torch.testing.assert_close(result, expected)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    subprocess.check_call([sys.executable, "-c", script], cwd=tmp_path)
 
 
 def test_runs_in_a_program_without_python(trained, packaged, tmp_path):
@@ -125,5 +124,5 @@ def test_onnx(trained, program, tmp_path):
     torch.onnx.export(inlined, (batch(12)[0],), dynamo=True, verbose=False).save(tmp_path / "model.onnx")
     session = runtime.InferenceSession(tmp_path / "model.onnx")
     (result,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    # The choice of a last step follows rounding: see `test_export.py`.
+    # Products round otherwise, and the choice of a last step follows: 2 of A and 1.1 A differ by 1e-4.
     torch.testing.assert_close(torch.from_numpy(result), trained(x), atol=2e-3, rtol=2e-3)

@@ -11,34 +11,22 @@ import torch
 import prism_compile as pc
 from prism_compile.optim import Muon, Shampoo
 
-from .functions import FUNCTIONS, OPS, sample, tensors
+from .functions import FUNCTIONS, OPS, Module, equal, sample
 from .matrices import spd
 
 PLAIN = {"steps": 3, "seed": 4, "sketch_size": 5, "degree": 2}
 KINDS = {"steps": numpy.int64, "seed": numpy.uint8, "sketch_size": numpy.int32, "degree": numpy.int16}
 
 
-def same(first, second) -> bool:
-    return all(map(torch.equal, tensors(first), tensors(second)))
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_integers_and_damping(name):
     A, given = sample(name), {option: KINDS[option](number) for option, number in PLAIN.items()}
     expected = FUNCTIONS[name](A, **PLAIN)
-    assert same(FUNCTIONS[name](A, **given), expected)
-    assert same(OPS[name](A, **given), expected)
+    assert equal(FUNCTIONS[name](A, **given), expected)
+    assert equal(OPS[name](A, **given), expected)
     if name in ("sqrtm", "inv_sqrtm", "sqrtm_pair", "inv_root"):
         for kind in (numpy.float32, numpy.float64, numpy.float16, Fraction):
-            assert same(FUNCTIONS[name](A, eps=kind(0.25)), FUNCTIONS[name](A, eps=0.25))
-
-
-def test_root_order_and_planning():
-    A = spd(6, 20.0)
-    assert torch.equal(pc.inv_root(A, numpy.int64(4)), pc.inv_root(A, 4))
-    given = {"condition": numpy.float32(1e4), "tol": numpy.float64(1e-3), "degree": numpy.int64(2)}
-    steps = pc.steps_for("inv_root", **given, p=numpy.int8(4))
-    assert steps == pc.steps_for("inv_root", condition=1e4, tol=1e-3, p=4)
+            assert equal(FUNCTIONS[name](A, eps=kind(0.25)), FUNCTIONS[name](A, eps=0.25))
 
 
 def test_are_still_refused_where_they_are_no_integers():
@@ -59,6 +47,18 @@ def outside(A):
     return pc.inv_root(A, FOUR, eps=QUARTER, steps=FOUR)
 
 
+def inside(A):
+    return pc.inv_root(A, numpy.int64(4), eps=numpy.float64(0.25), steps=numpy.int32(4))
+
+
+def test_root_order_and_planning():
+    A = spd(6, 20.0)
+    assert torch.equal(outside(A), pc.inv_root(A, 4, eps=0.25, steps=4))
+    given = {"condition": numpy.float32(1e4), "tol": numpy.float64(1e-3), "degree": numpy.int64(2)}
+    steps = pc.steps_for("inv_root", **given, p=numpy.int8(4))
+    assert steps == pc.steps_for("inv_root", condition=1e4, tol=1e-3, p=4)
+
+
 def test_while_tracing():
     """Arguments and what a function reads from outside, in one graph that guards on their values."""
     A = spd(6, 20.0)
@@ -74,21 +74,11 @@ def test_while_tracing():
     assert torch.equal(torch.compile(outside, backend="eager", fullgraph=True)(A), outside(A))
 
 
-class Outside(torch.nn.Module):
-    def forward(self, A):
-        return outside(A)
-
-
-class Inside(torch.nn.Module):
-    def forward(self, A):
-        return pc.inv_root(A, numpy.int64(4), eps=numpy.float64(0.25), steps=numpy.int32(4))
-
-
-@pytest.mark.parametrize(("module", "strict"), [(Outside, False), (Inside, False), (Inside, True)])
-def test_in_an_export(module, strict):
+@pytest.mark.parametrize(("call", "strict"), [(outside, False), (inside, True)])
+def test_in_an_export(call, strict):
     """But strictly from outside, of which torch.export knows no values."""
     A = spd(6, 20.0)
-    program = torch.export.export(module(), (A,), strict=strict)
+    program = torch.export.export(Module(call), (A,), strict=strict)
     assert "prism.inv_root.default" in [str(node.target) for node in program.graph.nodes]
     assert torch.equal(program.module()(A), outside(A))
 

@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -41,53 +40,32 @@ def test_the_table_of_steps_is_what_steps_for_says():
         assert steps_for("sqrtm", condition=condition, tol=1e-6) in (ours, ours + 1)
 
 
-def quotes(text: str) -> list[tuple[str, list[str]]]:
-    """The results file that the paragraph before a fenced block names last, and the block's lines."""
-    found: list[tuple[str, list[str]]] = []
-    above: list[str] = []
-    block: list[str] | None = None
-    ended = False
-    for line in text.splitlines():
-        if line.lstrip().startswith("```"):
-            if block is None:
-                block = []
-                continue
-            found += [(name, block) for name in RESULTS.findall(" ".join(above))[-1:]]
-            above, block = [], None
-        elif block is not None:
-            block.append(line)
-        elif line.strip():
-            above = [line] if ended else [*above, line]
-        ended = not line.strip()
-    return found
+# A paragraph, and the fenced block below it.
+QUOTES = re.compile(r"((?:^[^\n]+\n)+)\n *```\n(.*?)^ *```$", flags=re.M | re.S)
 
 
-def is_quoted(block: list[str], lines: list[str]) -> bool:
-    """Whether the block's parts, between lines of "…", are contiguous and one after another."""
-    start = 0
-    for dots, part in groupby(block, lambda line: line == "…"):
-        own = list(part)
-        if not dots:
-            places = [i for i in range(start, len(lines)) if lines[i : i + len(own)] == own]
-            if not places:
-                return False
-            start = places[0] + len(own)
-    return True
+def quotes(text: str) -> list[tuple[str, str]]:
+    """The results file that the paragraph before a fenced block names last, and the block."""
+    found = [(RESULTS.findall(above), block) for above, block in QUOTES.findall(text)]
+    return [(names[-1], block) for names, block in found if names]
+
+
+def is_quoted(block: str, text: str) -> bool:
+    """Whether the block's parts, between lines of "…", are contiguous lines and one after another."""
+    parts = (re.escape(f"\n{part}") for part in block.split("…\n"))
+    return re.search(".*".join(parts), f"\n{text}", flags=re.S) is not None
 
 
 def test_quotes_are_what_the_studies_wrote():
     found = quotes(README)
     assert found
     for name, block in found:
-        assert block, name
-        assert is_quoted(block, (ROOT / name).read_text().splitlines()), f"{name} has not:\n" + "\n".join(
-            block
-        )
+        assert is_quoted(block, (ROOT / name).read_text()), f"{name} has not:\n{block}"
 
 
 def test_a_quote_is_told_from_what_is_none():
     text = "Of `tools/studies/demo/results.txt`,\ntwo lines:\n\n```\na  1\nb  2\n```\n\n```\nno quote\n```\n"
-    assert quotes(text) == [("tools/studies/demo/results.txt", ["a  1", "b  2"])]
-    lines = ["head", "a  1", "b  2", "c  3"]
-    assert all(is_quoted(block, lines) for block in (["a  1", "b  2"], ["c  3"], ["a  1", "…", "c  3"]))
-    assert not any(is_quoted(block, lines) for block in (["c  3", "…", "a  1"], ["a  1", "c  3"], ["b  3"]))
+    assert quotes(text) == [("tools/studies/demo/results.txt", "a  1\nb  2\n")]
+    lines = "head\na  1\nb  2\nc  3\n"
+    assert all(is_quoted(block, lines) for block in ("a  1\nb  2\n", "c  3\n", "a  1\n…\nc  3\n"))
+    assert not any(is_quoted(block, lines) for block in ("c  3\n…\na  1\n", "a  1\nc  3\n", "b  3\n", " 1\n"))

@@ -9,22 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch._dynamo.testing import AotEagerAndRecordGraphs
 
 import prism_compile as pc
 
-from .functions import FUNCTIONS, OPS, sample, tensors
-from .matrices import gaussian
+from .functions import FUNCTIONS, OPS, equal, sample
 
 ROOT = Path(__file__).parent.parent
 EACH = pytest.mark.parametrize("name", FUNCTIONS)
 
 
 @EACH
-def test_op_equals_function(name):
+def test_op_equals_function_but_for_histories(name):
     A = sample(name, 2)
-    results = tensors(OPS[name](A, steps=4, seed=2))
-    assert all(map(torch.equal, results, tensors(FUNCTIONS[name](A, steps=4, seed=2))))
+    assert equal(OPS[name](A, steps=4, seed=2), FUNCTIONS[name](A, steps=4, seed=2))
+    with pytest.raises(RuntimeError, match="history"):
+        OPS[name](A, history=True)
 
 
 @EACH
@@ -40,50 +39,12 @@ def test_schema_has_the_functions_options_and_defaults(name):
             assert argument.kwarg_only
 
 
-@EACH
+# All are registered alike.
+@pytest.mark.parametrize("name", ["polar_factors", "inv_root", "inv"])
 def test_opcheck(name):
     op = getattr(torch.ops.prism, name)
     arguments = (sample(name, 2, n=3).requires_grad_(),) + ((3,) if name == "inv_root" else ())
     assert set(torch.library.opcheck(op, arguments, {"steps": 2}).values()) == {"SUCCESS"}
-
-
-@EACH
-def test_refusals_are_the_functions(name):
-    op = OPS[name]
-    with pytest.raises(ValueError, match="steps must be ≥ 1, got 0"):
-        op(torch.eye(3), steps=0)
-    with pytest.raises(ValueError, match="rule must be one of 'prism'"):
-        op(torch.eye(3), rule="best")
-    with pytest.raises(ValueError, match="gradient must be one of 'unrolled', 'dual', got 'none'"):
-        op(torch.eye(3), gradient="none")
-    with pytest.raises(TypeError, match="A must be floating-point or complex"):
-        op(torch.eye(3, dtype=torch.int32))
-    with pytest.raises(RuntimeError, match="history"):
-        op(torch.eye(3), history=True)
-
-
-def test_autocast_does_not_touch_the_products():
-    A = gaussian(8, 5).float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(torch.ops.prism.polar(A), pc.polar(A))
-
-
-class Called(torch.nn.Module):
-    def __init__(self, name: str):
-        super().__init__()
-        self.name = name
-
-    def forward(self, A):
-        return OPS[self.name](A, steps=1)
-
-
-@EACH
-def test_an_op_in_a_compiled_graph_is_labelled_as_its_function(name):
-    recorder = AotEagerAndRecordGraphs()
-    torch._dynamo.reset()
-    torch.compile(Called(name), fullgraph=True, backend=recorder)(sample(name))
-    nodes = [node for node in recorder.fw_graphs[0].graph.nodes if node.op == "call_function"]
-    assert {node.meta.get("custom", {}).get("prism") for node in nodes} == {name}
 
 
 KEYS_SCRIPT = """
@@ -117,9 +78,7 @@ def test_only_graphs_that_call_an_op_are_cached_by_the_source(tmp_path):
 
     def keys() -> list[str]:
         command = [sys.executable, "-c", KEYS_SCRIPT]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.split()
+        return subprocess.check_output(command, cwd=tmp_path, env=environment, text=True).split()
 
     first = keys()
     with (tmp_path / "prism_compile" / "_rules" / "tables.py").open("a") as file:

@@ -1,6 +1,5 @@
 """What `_torch.py` makes: constants of graphs, and tables that are made once."""
 
-import numpy
 import pytest
 import torch
 from torch._dynamo.testing import EagerAndRecordGraphs
@@ -25,6 +24,18 @@ def test_a_traced_constant_is_computed_once_and_not_traced():
     assert torch.equal(compiled(torch.ones(2)), torch.full((2,), 0.667))
     (graph,) = recorder.graphs
     assert sum(node.op.startswith("call") for node in graph.graph.nodes) == 1
+
+
+class Seen(TorchDispatchMode):
+    """The operations that a tracer would see."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
 
 
 made = []
@@ -67,16 +78,25 @@ def test_a_kept_tensor_is_a_constant_of_a_compiled_graph(dynamic):
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
 def test_a_kept_tensor_under_transforms_and_tracers():
-    A = gaussian(4, 5)
-    expected = A + torch.arange(5) ** 2
-    assert torch.equal(torch.func.vmap(add_squares)(A), expected)
-    assert torch.equal(torch.func.grad(lambda A: add_squares(A).sum())(A), torch.ones_like(A))
-    assert add_squares(torch.empty(2, 5, device="meta")).shape == (2, 5)
-    # The making is no part of a trace.
+    def add(A: torch.Tensor) -> torch.Tensor:
+        return A + squares(A, A.shape[-1], A.dtype, A.device)
+
+    # Of other sizes, so that each makes a table, which is no part of what it is made under.
+    for n, transform in ((21, torch.func.vmap), (22, torch.func.functionalize)):
+        A = gaussian(4, n)
+        assert torch.equal(transform(add)(A), A + torch.arange(n) ** 2)
+        assert torch.equal(add(A), A + torch.arange(n) ** 2)
+    A = gaussian(4, 23)
+    assert torch.equal(torch.func.grad(lambda A: add(A).sum())(A), torch.ones_like(A))
+    assert torch.equal(add(A), A + torch.arange(23) ** 2)
+    assert add(torch.empty(2, 5, device="meta")).shape == (2, 5)
     B = torch.ones(11)
-    traced = torch.jit.trace(lambda A: A + squares(A, 11, A.dtype, A.device), B)
+    traced = torch.jit.trace(add, B)
     assert "arange" not in str(traced.graph)
     assert torch.equal(traced(B), B + torch.arange(11) ** 2)
+    with Seen() as mode:
+        add(torch.ones(24))
+    assert "arange" not in mode.names
     # A fake device has fake tensors.
     if not torch.cuda.is_available():
         with FakeTensorMode():
@@ -84,20 +104,10 @@ def test_a_kept_tensor_under_transforms_and_tracers():
             assert squares(B, 6, B.dtype, B.device).device.type == "cuda"
 
 
-class Anything(TorchDispatchMode):
-    """A mode that changes nothing, as those of tracers are modes."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize(
-    "numbers",
-    [[1.5], [0.0, -2.0, 3.0], [[1.0, 0.0, 2.0], [0.0, 4.0, 5.0]], [[[1.0, 6.0]], [[2.0, 7.0]], [[3.0, 8.0]]]],
-)
-def test_small_tensor_is_torchs(numbers):
-    expected, cpu = torch.tensor(numbers, dtype=torch.float64), torch.device("cpu")
-    assert torch.equal(small_tensor(numpy.array(numbers), torch.float64, cpu), expected)
-    # There it is put together from its numbers.
-    with Anything():
-        assert torch.equal(small_tensor(numpy.array(numbers), torch.float64, cpu), expected)
+@pytest.mark.parametrize("shape", [(1,), (2, 3), (3, 1, 2)])
+def test_small_tensor_is_torchs(shape):
+    expected, cpu = gaussian(*shape), torch.device("cpu")
+    assert torch.equal(small_tensor(expected.numpy(), torch.float64, cpu), expected)
+    # Under a mode, as those of tracers are, it is put together from its numbers.
+    with Seen():
+        assert torch.equal(small_tensor(expected.numpy(), torch.float64, cpu), expected)

@@ -11,21 +11,9 @@ from torch.func import hessian, jacfwd, jacrev
 
 import prism_compile as pc
 
-from .functions import FUNCTIONS, OPS, sample, tensors
+from .functions import FUNCTIONS, OPS, assert_close, sample, tensors
 
-
-@pytest.fixture(autouse=True)
-def fresh_dynamo():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
-def same(result, expected, atol: float = 1e-12) -> None:
-    for part, reference in zip(tensors(result), tensors(expected), strict=True):
-        torch.testing.assert_close(part, reference, rtol=0, atol=atol)
-
-
+pytestmark = pytest.mark.usefixtures("fresh_dynamo")
 # A function of each form, and an op of each kind of form.
 UNBACKED = [
     *((name, FUNCTIONS[name], False) for name in ("polar", "signm", "sqrtm_pair", "inv_root", "inv")),
@@ -49,7 +37,7 @@ def test_sizes_known_at_run_time_only(name, call, wide):
         A = A.mT.contiguous() if wide else A
         for dim in range(3):
             mark_unbacked(A, dim)
-        same(compiled(A), call(A.clone(), steps=2))
+        assert_close(compiled(A), call(A.clone(), steps=2))
     assert counter.frame_count == 1
 
 
@@ -64,7 +52,7 @@ def test_nested_region(name):
     A = sample(name, 2)
     compiled = torch.compile(lambda A: (region(2 * A), region(3 * A)), fullgraph=True, backend="aot_eager")
     for result, factor in zip(compiled(A), (2, 3)):
-        same(result, FUNCTIONS[name](factor * A, steps=2))
+        assert_close(result, FUNCTIONS[name](factor * A, steps=2))
 
 
 @pytest.mark.parametrize("name", ["polar", "inv_root"])
@@ -78,7 +66,7 @@ def test_inference_mode_inside_a_compiled_function(name):
     result = torch.compile(run, fullgraph=True, backend="aot_eager")(leaf)
     assert not result.requires_grad
     expected = FUNCTIONS[name](2 * leaf, steps=3)
-    same(result, expected)
+    assert_close(result, expected)
     expected.sum().backward()
     assert leaf.grad.isfinite().all()
 
@@ -105,7 +93,7 @@ def weighted(name, **options):
 )
 def test_transforms_compiled(transform, gradient):
     A, run = sample("polar", n=3), transform(weighted("polar", steps=1, gradient=gradient))
-    same(torch.compile(run, fullgraph=True, backend="aot_eager")(A), run(A))
+    assert_close(torch.compile(run, fullgraph=True, backend="aot_eager")(A), run(A))
 
 
 def test_compiled_autograd():
@@ -115,7 +103,7 @@ def test_compiled_autograd():
     run(plain).backward()
     with compiled_autograd._enable(torch.compile(backend="aot_eager", fullgraph=True)):
         run(leaf).backward()
-    same(leaf.grad, plain.grad)
+    assert_close(leaf.grad, plain.grad)
 
 
 def test_two_threads_compile_at_once():
@@ -126,7 +114,7 @@ def test_two_threads_compile_at_once():
 
     with ThreadPoolExecutor(2) as pool:
         for result, A in zip(pool.map(work, inputs), inputs):
-            same(result, pc.polar(A, steps=2))
+            assert_close(result, pc.polar(A, steps=2))
 
 
 @pytest.mark.parametrize("call", [FUNCTIONS["polar"], OPS["polar"]], ids=["function", "op"])
@@ -138,5 +126,5 @@ def test_a_branch_of_an_exported_program(call):
     A = sample("polar", 2)
     A = A * A.sum().sign()
     program = torch.export.export(Branches(), (A,))
-    same(program.module()(A), call(A, steps=2))
-    same(program.module()(-A), -2 * A)
+    assert_close(program.module()(A), call(A, steps=2))
+    assert_close(program.module()(-A), -2 * A)

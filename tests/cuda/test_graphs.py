@@ -11,7 +11,7 @@ from prism_compile._rules import RULES
 from ..functions import FUNCTIONS, OPS, sample
 from .device import captured, needs_cuda, without_waits
 
-pytestmark = needs_cuda
+pytestmark = [needs_cuda, pytest.mark.usefixtures("fresh_dynamo")]
 
 # Each function by its default rule, each rule, and what takes other code.
 CALLS = {name: (function, {}) for name, function in FUNCTIONS.items()}
@@ -34,13 +34,6 @@ def call_of(name: str):
 
 def matrices(name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return sample(name.split()[0] if name != "op" else "polar", 3, n=24).to("cuda", dtype)
-
-
-@pytest.fixture(autouse=True)
-def fresh_dynamo():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 @EACH

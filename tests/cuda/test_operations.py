@@ -19,21 +19,19 @@ def further(function, A: torch.Tensor, compiled: bool, **options) -> int:
     return counts[1] - counts[0]
 
 
-# A product is one operation on the stand-in; a device may split one in two.
 @pytest.mark.parametrize(
-    ("rule", "compiled", "products", "passes"),
-    [("polar_express", True, 3, 0), ("polar_express", False, 3, 0), ("prism", True, 6, 3)],
+    ("shape", "dtype", "rule", "compiled", "products", "passes"),
+    [
+        ((1024, 1024), torch.bfloat16, "polar_express", True, 3, 0),
+        ((1024, 1024), torch.bfloat16, "polar_express", False, 3, 0),
+        ((1024, 1024), torch.bfloat16, "prism", True, 6, 3),
+        # Of batches, and in float32, torch copies what it adds to a product.
+        ((4, 64, 64), torch.bfloat16, "polar_express", True, 3, 3),
+        ((4, 64, 64), torch.float32, "prism", True, 6, 6),
+    ],
 )
-def test_one_matrix_in_half_precision(rule, compiled, products, passes):
-    A = torch.eye(1024, device="cuda", dtype=torch.bfloat16)
+def test_a_further_step_takes_no_more_than(shape, dtype, rule, compiled, products, passes):
+    A = torch.eye(shape[-1], device="cuda", dtype=dtype).expand(shape).contiguous()
+    # A product is one operation on the stand-in; a device may split one in two.
     most = (1 if STAND_IN else 2) * products + passes
     assert products <= further(pc.polar, A, compiled, rule=rule) <= most
-
-
-# Of batches, and in float32, torch copies what it adds to a product.
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize(("rule", "products", "passes"), [("polar_express", 3, 3), ("prism", 6, 6)])
-def test_a_batch(dtype, rule, products, passes):
-    A = torch.eye(64, device="cuda", dtype=dtype).expand(4, 64, 64).contiguous()
-    most = (1 if STAND_IN else 2) * products + passes
-    assert products <= further(pc.polar, A, True, rule=rule) <= most

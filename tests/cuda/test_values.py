@@ -1,4 +1,4 @@
-"""Results of the device against float64 decompositions on the CPU."""
+"""Results of the device against float64 decompositions on the CPU; `properties` asks of eager calls."""
 
 from functools import partial
 
@@ -33,14 +33,12 @@ def error(name: str, found: torch.Tensor) -> float:
 
 @EACH
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("run", ["eager", "compiled", "captured"])
+@pytest.mark.parametrize("run", ["compiled", "captured"])
 def test_float32(name, batch, run):
     torch._dynamo.reset()
     on_device = A.to("cuda", torch.float32).expand(batch, -1, -1).contiguous()
     function = partial(FUNCTIONS[name], steps=20, rule="prism")
-    if run == "compiled":
-        function = torch.compile(function)
-    found = captured(lambda: function(on_device)) if run == "captured" else function(on_device)
+    found = torch.compile(function)(on_device) if run == "compiled" else captured(lambda: function(on_device))
     assert all(error(name, part) < BAR for part in found)
 
 
@@ -61,14 +59,6 @@ def test_eager_calls_run_in_ieee_float32(name):
     assert error(name, found) < BAR
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_bfloat16_is_orthonormal(batch):
-    U = pc.polar(torch.eye(64).expand(batch, 64, 64).to("cuda", torch.bfloat16) + 0.1, steps=12, rule="prism")
-    left = U.double().mT @ U.double() - torch.eye(64, device="cuda")
-    # The floor of products that are rounded once: 1e-3 to 2e-3, see the tests of half precision.
-    assert left.norm(dim=(-2, -1)).max() / 8 < 4e-3
-
-
 def test_two_streams_give_one_result():
     on_device = A.to("cuda", torch.float32)
     expected = pc.polar(on_device)
@@ -80,10 +70,3 @@ def test_two_streams_give_one_result():
             found.append(pc.polar(on_device))
     torch.cuda.synchronize()
     assert all(torch.equal(U, expected) for U in found)
-
-
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one device")
-def test_two_devices_give_one_result():
-    found = [pc.polar(A.to(f"cuda:{k}", torch.float32)) for k in (0, 1)]
-    assert [U.device.index for U in found] == [0, 1]
-    torch.testing.assert_close(found[1].cpu(), found[0].cpu(), rtol=0, atol=BAR)

@@ -220,7 +220,9 @@ def tolerances(name: str, way: str, A: Tensor, dtype: torch.dtype) -> list[Tenso
 def check(name: str, way: str, given: Tensor, results: Any, scale: float = 1.0) -> None:
     """That results are the exact ones of what was given: `scale` times a matrix of moderate entries."""
     A = given.cpu().to(widest(given.dtype)) / scale
-    expected = zip(oracle(name, A), tolerances(name, way, A, given.dtype), FUNCTIONS[name].powers)
+    expected = zip(
+        oracle(name, A), tolerances(name, way, A, given.dtype), FUNCTIONS[name].powers, strict=True
+    )
     for part, (exact, tolerance, power) in zip(tensors(results), expected, strict=True):
         assert (part.dtype, part.device) == (given.dtype, given.device)
         assert part.shape == exact.shape

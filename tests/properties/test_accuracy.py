@@ -16,7 +16,6 @@ from ..matrices import (
     rms_orthogonality,
     spd,
     svd_polar,
-    with_eigenvalues,
     with_singular_values,
 )
 from .cases import CASES, FUNCTIONS, IN_DTYPES, check, made, run, shapes
@@ -38,30 +37,8 @@ def test_the_default_is_adaptive_and_of_signs_and_cubics_prism(name):
         assert all(map(torch.equal, *results))
 
 
-@pytest.mark.parametrize("name", ["polar_factors", "left factors"])
-def test_the_other_factor_is_hermitian_and_completes_the_product(name):
-    for dtype in (torch.float64, torch.complex128):
-        for m, n in shapes(name, "adaptive"):
-            A = made("rectangular", m, n, dtype)
-            U, H = run(name, "adaptive", A)
-            assert torch.equal(H, H.mH)
-            # The rounding of U in small directions is weighed by them: no condition number enters.
-            assert (
-                relative_error(U @ H if name == "polar_factors" else H @ U, A) < 10 * n * torch.finfo(F64).eps
-            )
-
-
-@pytest.mark.parametrize("rule", ["adaptive", "prism"])
-@pytest.mark.parametrize("n", [30, 200])
-def test_polar_of_larger_gaussians(n, rule):
-    A = gaussian(n, n, seed=n)
-    bar = 10 * n**0.5 * torch.finfo(F64).eps * torch.linalg.cond(A).item()
-    assert bar < 1e-10
-    assert relative_error(pc.polar(A, rule=rule, steps=24), svd_polar(A)) < bar
-
-
-@pytest.mark.parametrize("shape", [(70, 50), (120, 120)])
-def test_polar_of_condition_3e10(shape):
+def test_polar_of_condition_3e10():
+    shape = (120, 100)
     A = with_singular_values(log_spaced(min(shape), 3e10), *shape)
     U, history = pc.polar(A, steps=40, history=True)
     # However small the singular values were, what is left of 1 - σ² is a rounding of UᵀU.
@@ -94,14 +71,6 @@ def test_square_roots_are_as_accurate_as_was_measured(dtype, kappa, rule):
         assert relative_error(root, eigh_power(A, exponent)) < 5 * figure
 
 
-def test_roots_alone_are_those_of_the_pair():
-    A = spd(20, 100.0)
-    for steps in (1, 10):
-        pair = pc.sqrtm_pair(A, steps=steps)
-        assert torch.equal(pc.sqrtm(A, steps=steps), pair.sqrt)
-        assert torch.equal(pc.inv_sqrtm(A, steps=steps), pair.inv_sqrt)
-
-
 @pytest.mark.parametrize(
     "options", [{"rule": "prism"}, {"rule": "taylor"}, {"newton_steps": 12, "steps": 12}], ids=str
 )
@@ -117,11 +86,3 @@ def test_sign_of_a_matrix_that_is_not_hermitian(dtype, options):
     bar = 100 * torch.finfo(F64).eps * torch.linalg.cond(V).item() ** 2 * 30
     assert relative_error(S, expected) < bar
     assert history.residual[-1] < bar
-
-
-@pytest.mark.parametrize("rule", ["adaptive", "prism", "taylor", "polar_express"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
-def test_the_polar_factor_of_a_hermitian_matrix_is_its_sign(dtype, rule):
-    values = log_spaced(20, 10.0) * alternating(20)
-    A, sign = (with_eigenvalues(v, dtype=dtype) for v in (values, values.sign()))
-    assert relative_error(pc.polar(A, rule=rule, steps=14), sign) < 10 * 20**0.5 * torch.finfo(F64).eps * 10

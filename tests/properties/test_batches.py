@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from ..functions import tensors
 from ..matrices import F64
 from .cases import EACH, FUNCTIONS, WAYS, N, run_short, sample
 
@@ -111,7 +110,3 @@ def test_meta_tensors_give_shapes(name, way):
     for part, real in zip(*results, strict=True):
         assert part.device.type == "meta"
         assert (part.shape, part.dtype) == (real.shape, real.dtype)
-
-
-def test_a_sample_is_of_every_function():
-    assert all(len(tensors(f.call(sample(name), steps=1))) == len(f.powers) for name, f in FUNCTIONS.items())

@@ -14,38 +14,26 @@ POLYNOMIAL = [way for way in WAYS if serves("polar", way) and not way.startswith
 
 @IN_DTYPES
 @EACH
-def test_single_entries(name, way, dtype, device):
+def test_single_entries_and_multiples_of_the_identity(name, way, dtype, device):
     kind = FUNCTIONS[name].kind
     entries = torch.tensor([3.7, 0.02, 1.0, 150.0], dtype=F64)
     if kind != "definite":
         entries = entries * torch.tensor([1.0, -1.0, -1.0, 1.0])
     if dtype.is_complex and kind in ("rectangular", "square"):
         entries = entries * torch.polar(torch.ones(4, dtype=F64), torch.arange(4, dtype=F64))
-    A = entries[:, None, None].to(device, dtype)
-    check(name, way, A, run(name, way, A))
+    for n in (1, 2, N + 1):
+        A = (entries[:, None, None] * torch.eye(n)).to(device, dtype)
+        check(name, way, A, run(name, way, A, steps=14))
 
 
 @IN_DTYPES
-@pytest.mark.parametrize(
-    "way", [way for way in WAYS if serves("polar", way) and not way.startswith("Newton")]
-)
+@pytest.mark.parametrize("way", POLYNOMIAL)
 @pytest.mark.parametrize("name", ["polar", "polar_factors", "left factors"])
 def test_rows_and_columns(name, way, dtype, device):
     for shape in ((3, 1, 7), (3, 7, 1), (2, 2)):
         A = gaussian(*shape, seed=1, dtype=dtype).to(device)
         # Two Gaussian columns may be of any condition: of these it is below 10.
         check(name, way, A, run(name, way, A))
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@EACH
-def test_multiples_of_the_identity(name, way, dtype, device):
-    multiples = torch.tensor([1.0, 3e5, 2e-4], dtype=dtype, device=device)
-    if FUNCTIONS[name].kind != "definite":
-        multiples = torch.cat([multiples, -multiples])
-    for n in (2, N + 1):
-        A = multiples[:, None, None] * torch.eye(n, dtype=dtype, device=device)
-        check(name, way, A, run(name, way, A, steps=14))
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if serves("polar", way)])

@@ -103,23 +103,17 @@ def semidefinite_error(rank: int, seed: int, dtype: torch.dtype, **options) -> t
 SEMIDEFINITE = [
     *(("adaptive", steps, dtype) for steps in (8, 16, 24) for dtype in (F64, C128)),
     *(("adaptive", steps, dtype) for steps in (12, 30) for dtype in (torch.float32, torch.complex64)),
+    # The noise of the zeros is not raised.
+    *(("adaptive", steps, torch.float32) for steps in (8, 9, 10)),
     *((rule, 8, dtype) for rule in ("prism", "taylor") for dtype in (F64, torch.float32, torch.complex64)),
 ]
 
 
 @pytest.mark.parametrize(("rule", "steps", "dtype"), SEMIDEFINITE, ids=str)
 def test_square_roots_of_semidefinite_matrices(rule, steps, dtype):
-    for seed, rank in enumerate((1, 6, 20, 30)):
+    for seed, rank in enumerate((1, 6, 20, 30, 50)):
         error, residual = semidefinite_error(rank, seed, dtype, rule=rule, steps=steps)
         # A zero eigenvalue that rounding perturbs by ε has the root √ε: that can be had, but for a factor.
         assert error < 10 * torch.finfo(dtype).eps ** 0.5
         # It is of S² against A, with no word on an inverse root, which there is none of.
         assert residual < 10 * torch.finfo(dtype).eps ** 0.5
-
-
-@pytest.mark.parametrize("steps", [8, 9, 10, 12])
-def test_square_roots_of_semidefinite_matrices_keep_their_true_part(steps):
-    """The root moves by what the rounding of its zeros moves it, √eps; their noise is not raised."""
-    cases = [(rank, seed) for rank in (30, 50) for seed in range(6)]
-    errors = [semidefinite_error(*case, torch.float32, steps=steps)[0] for case in cases]
-    assert max(errors) < 10 * torch.finfo(torch.float32).eps ** 0.5

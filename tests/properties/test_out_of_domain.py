@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-import prism_compile as pc
-
 from ..matrices import F64, log_spaced, with_eigenvalues, with_singular_values
 from .cases import WAYS, run, serves
 
@@ -53,9 +51,3 @@ def test_roots_of_indefinite_matrices_are_never_plausible(low, way):
             # S² has no negative eigenvalue: what it misses of A is that one at least.
             least = -0.9 * low / values.norm() if name == "sqrtm" else 0.2
             assert not result.isfinite().all() or not history.residual[-1] < least
-
-
-def test_zero_has_no_converged_history():
-    for function in (pc.polar, pc.signm, pc.inv):
-        _, history = function(torch.zeros(2, 4, 4), history=True)
-        assert not history.converged(0.9).any()

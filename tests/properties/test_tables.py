@@ -69,9 +69,3 @@ def test_published_quintics(name, rule, dtype, device):
             for part, other, enlarged in zip(tensors(result), expected, units):
                 ratio = relative_errors(part.cpu().to(widest(dtype)), other) / (unit * enlarged + final)
                 assert (ratio <= 1).all(), f"{ratio.max():.3g} times the tolerance after {steps} steps"
-
-
-def test_the_quintics_of_jordan_do_not_converge():
-    """So that this file, and not test_accuracy, is where they belong."""
-    x, _ = reached(torch.linspace(0.05, 1, 1000, dtype=F64), "jordan", 40)
-    assert (x - 1).abs().max() > 0.1

@@ -1,6 +1,6 @@
 """The fixed tables as they were published, for singular values that a Frobenius norm has brought to one."""
 
-from studies.common.peers import POLAR_EXPRESS, SAFETY, TABLES
+from studies.common.peers import SAFETY, TABLES
 
 PUBLISHED = {
     "polar_express": TABLES["Polar Express"][0],
@@ -8,4 +8,4 @@ PUBLISHED = {
     "you": TABLES["You"][0],
 }
 
-__all__ = ["POLAR_EXPRESS", "PUBLISHED", "SAFETY"]
+__all__ = ["PUBLISHED", "SAFETY"]

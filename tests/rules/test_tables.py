@@ -8,7 +8,6 @@ from prism_compile import inv_root
 from prism_compile._rules import RULES
 
 from ..matrices import F64, spd
-from . import ORDERS
 from .published import PUBLISHED, SAFETY
 
 
@@ -26,7 +25,8 @@ def test_muons_is_torchs():
     assert PUBLISHED["jordan"] == ((_muon.DEFAULT_A, _muon.DEFAULT_B, _muon.DEFAULT_C),)
 
 
-@pytest.mark.parametrize(("p", "degree"), ORDERS)
+@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("p", [1, 2, 3, 4])
 def test_the_classical_coefficients_are_those_of_the_binomial_series(p, degree):
     """Of (1 - r)^(-1/p)."""
     _, history = inv_root(spd(6, 10.0), p, rule="taylor", degree=degree, steps=2, history=True)
