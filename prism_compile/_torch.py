@@ -1,7 +1,7 @@
 """What rests on torch's private names, and on what its compilers do not see.
 
-tests/test_torch_names.py asks for each of them, so that a change of torch's is an error there. All are names
-of torch 2.13 and 2.14.
+A name that torch changes is an error in the tests: where it would be silent or slow, in
+tests/test_torch_names.py, which says what tests the others. All are names of torch 2.13 and 2.14.
 
 | name                                          | what breaks without it                                     |
 |-----------------------------------------------|------------------------------------------------------------|
