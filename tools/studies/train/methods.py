@@ -6,6 +6,8 @@ All train the same matrices; embeddings, norms and the head are AdamW's at a fix
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -33,7 +35,7 @@ class Method:
     """An optimizer of the matrices, and the middle of its grid of rates.
 
     build: from named parameters, or groups of them, and the rate. solver: makes its solver, as a graph where
-    asked; None where it has none. kind: "muon", "shampoo" or "adamw".
+    asked; None where it has none. kind: "muon", "shampoo" or, of others' own solvers, "other".
     """
 
     name: str
@@ -87,12 +89,33 @@ def _shampoo(steps: int | None) -> Method:
     return Method(f"Shampoo {steps or 'eigh'}", build, 2e-3, "shampoo", solver)
 
 
+def _pytorch_optimizer() -> list[Method]:
+    """SOAP and Shampoo of the package of that name, where it is installed, as often as ours takes roots."""
+    if find_spec("pytorch_optimizer") is None:
+        return []
+    theirs = import_module("pytorch_optimizer")
+    soap = partial(theirs.SOAP, weight_decay=0.0, precondition_frequency=FREQUENCY)
+    # Its grafting by the norm of RMSProp's step is the nearest to ours, by Adam's.
+    shampoo = partial(
+        theirs.ScalableShampoo,
+        betas=(0.9, 0.99),
+        preconditioning_compute_steps=FREQUENCY,
+        start_preconditioning_step=FREQUENCY,
+        graft_type=import_module("pytorch_optimizer.optimizer.utils.graft").LayerWiseGrafting.RMSPROP,
+    )
+    return [
+        Method("pytorch_optimizer SOAP", lambda params, lr: soap(params, lr=lr), 3e-3, "other"),
+        Method("pytorch_optimizer ScalableShampoo", lambda params, lr: shampoo(params, lr=lr), 2e-3, "other"),
+    ]
+
+
 def methods() -> list[Method]:
-    """AdamW, then each kind with its peer first."""
+    """AdamW, what is installed of others, then each kind with its peer first."""
     adamw = partial(torch.optim.AdamW, weight_decay=0.0)
     muon = partial(torch.optim.Muon, weight_decay=0.0)
     return [
-        Method("AdamW", lambda params, lr: adamw(params, lr=lr), 2e-3, "adamw"),
+        Method("AdamW", lambda params, lr: adamw(params, lr=lr), 2e-3, "other"),
+        *_pytorch_optimizer(),
         Method(PEERS["muon"], lambda params, lr: muon(params, lr=lr), 0.02, "muon", _torch_solver),
         *(_muon(rule, steps) for rule in MUON_RULES for steps in MUON_STEPS),
         *(_shampoo(steps) for steps in (None, *SHAMPOO_STEPS)),

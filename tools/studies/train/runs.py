@@ -28,7 +28,7 @@ class Run(NamedTuple):
 
 def _solved(method: Method, optimizer: torch.optim.Optimizer) -> tuple[Tensor, ...]:
     """The momentum of Muon, or Shampoo's factors."""
-    wanted = {"muon": ("momentum_buffer",), "shampoo": ("left.", "right."), "adamw": ()}[method.kind]
+    wanted = {"muon": ("momentum_buffer",), "shampoo": ("left.", "right.")}.get(method.kind, ())
     states = optimizer.state.values()
     return tuple(
         value for state in states for name, value in state.items() if wanted and name.startswith(wanted)
