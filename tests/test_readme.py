@@ -5,6 +5,7 @@ import textwrap
 from itertools import groupby
 from pathlib import Path
 
+import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
@@ -75,14 +76,14 @@ def is_quoted(block: list[str], lines: list[str]) -> bool:
     return True
 
 
-def test_quotes_are_what_the_studies_wrote():
-    found = quotes(README)
+@pytest.mark.parametrize("text", ["README.md", "tools/README.md"])
+def test_quotes_are_what_the_studies_wrote(text):
+    found = quotes((ROOT / text).read_text())
     assert found
     for name, block in found:
         assert block, name
-        assert is_quoted(block, (ROOT / name).read_text().splitlines()), f"{name} has not:\n" + "\n".join(
-            block
-        )
+        lines = (ROOT / name).read_text().splitlines()
+        assert is_quoted(block, lines), "\n".join([f"{name} has not:", *block])
 
 
 def test_a_quote_is_told_from_what_is_none():

@@ -157,7 +157,6 @@ def test_the_command_prints_the_limit_alone(one_thread, monkeypatch, folders, ca
     main(["--limit", "--quick"])
     printed = capsys.readouterr().out
     assert "K = 2 steps" in printed
-    assert "adaptive / limit: Gaussian 1:1 " in printed
     assert "taylor" not in printed
     row = next(line for line in printed.splitlines() if line.startswith("half at 0.1"))
     assert row.split()[3] == "0.250"
@@ -193,8 +192,6 @@ def test_results_are_judged_by_the_rival_and_by_rounding():
     # What the precision cannot hold, and where no rival has a result.
     assert not made(10, error=float("inf"), best=0.1, allowance=2.0).above
     assert not made(10, error=float("inf"), best=1.0, allowance=0.1).above
-    assert made(8, error=1e-6, best=1e-12, allowance=1e-14).excepted
-    assert not made(10, error=1e-6, best=1e-12, allowance=1e-14).excepted
 
 
 def test_the_trust_spectra_are_forty_and_what_they_say():
@@ -207,7 +204,8 @@ def test_the_trust_spectra_are_forty_and_what_they_say():
 
 
 def test_the_command_prints_the_trust_table(one_thread, folders, capsys):
-    main(["--trust", "compare", "--quick"])
+    main(["--trust", "--quick"])
     printed = capsys.readouterr().out
-    assert "above, with 8 steps" in printed
+    assert "above:" in printed
+    assert "polar of low rank" in printed
     assert (folders / "out" / "spectra-trust.txt").exists()
