@@ -16,7 +16,8 @@ _RANKS = ((64, 64, 1), (64, 64, 8), (120, 120, 10), (64, 64, 32), (96, 64, 20), 
 
 def _matrix(m: int, n: int, rank: int, condition: float) -> Tensor:
     """`[m, n]`, float64, with rank singular values from 1 down to 1/condition and else zeros."""
-    return with_singular_values(numpy.append(log_spaced(rank, condition), numpy.zeros(n - rank)), rows=m)
+    left, right = (with_singular_values(numpy.ones(size), seed)[:, :rank] for seed, size in enumerate((m, n)))
+    return left * torch.from_numpy(log_spaced(rank, condition)) @ right.mT
 
 
 def _error(dtype: torch.dtype, steps: int, rule: str | None) -> float:
