@@ -4,6 +4,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
@@ -56,8 +57,9 @@ def is_quoted(block: str, text: str) -> bool:
     return re.search(".*".join(parts), f"\n{text}", flags=re.S) is not None
 
 
-def test_quotes_are_what_the_studies_wrote():
-    found = quotes(README)
+@pytest.mark.parametrize("text", ["README.md", "tools/README.md"])
+def test_quotes_are_what_the_studies_wrote(text):
+    found = quotes((ROOT / text).read_text())
     assert found
     for name, block in found:
         assert is_quoted(block, (ROOT / name).read_text()), f"{name} has not:\n{block}"

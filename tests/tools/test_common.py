@@ -19,7 +19,10 @@ STUDIES = Path(results.__file__).resolve().parents[1]
 
 def test_matrices_have_their_values_and_oracles_are_functions_of_them():
     values = numpy.array([[3.0, 2.0, 0.5], [1.0, 1.0, 1e-3]])
-    close(torch.linalg.svdvals(matrices.with_singular_values(values)), torch.from_numpy(values))
+    for rows in (None, 7):
+        made = matrices.with_singular_values(values, rows=rows)
+        assert made.shape == (2, rows or 3, 3)
+        close(torch.linalg.svdvals(made), torch.from_numpy(values))
     assert not torch.equal(matrices.with_eigenvalues(values), matrices.with_eigenvalues(values, seed=1))
     close(torch.linalg.eigvalsh(matrices.definite(5, 1e4)), torch.logspace(-4, 0, 5, dtype=F64))
     values = numpy.array([-2.0, 0.25, 3.0])

@@ -1,7 +1,7 @@
-"""What a graph costs beside its time: compiling, memory, launches, and a backward pass.
+"""What a graph costs beside its time: compiling, memory, and a backward pass.
 
 Compile times and memory are of processes of their own with empty caches: `python -m studies.bench.costs
-compile RULE STEPS DEVICE THREADS` is one, or `memory` in place of `compile`; it prints JSON.
+RULE STEPS DEVICE THREADS` is one and prints JSON. tests/test_launches.py has what a step launches.
 """
 
 import json
@@ -15,28 +15,17 @@ from time import perf_counter
 
 import torch
 
-import prism_compile
-from prism_compile import polar
+from prism_compile import inv_sqrtm, polar
 
-from ..common import RULES, peers
-from ..common.counting import further_step
-from ..common.matrices import definite, gram, relative_error
-from ..common.results import format_table, note, show_progress
+from ..common import peers
+from ..common.matrices import definite, relative_error
+from ..common.results import format_table, show_progress
 from ..common.timing import compiled, peak_bytes, quiet_torch
 from .core import Bench
 
-_REPEATS = 3
 _SHAPES = ((512, 512), (1024, 256), (384, 384))
 _REFERENCE, PEER = "polar_express", "peer Polar Express"
-_COMPILED = ("adaptive", "minimax", "prism", PEER)
-# What launches are counted of: the function, its options, and the number of steps before the further one;
-# "adaptive" looks at the spectrum in fewer than 8.
-_LAUNCHED = (
-    *(("polar", {"rule": rule}, 5) for rule in RULES[:4]),
-    *(("polar", {"rule": rule}, 10) for rule in RULES[:2]),
-    *((name, {}, 10) for name in ("signm", "inv_sqrtm", "inv")),
-    *(("inv_root", {"p": 4}, steps) for steps in (5, 10)),
-)
+_RULES = ("adaptive", "minimax", PEER)
 
 
 def _subject(name: str, steps: int):
@@ -45,74 +34,50 @@ def _subject(name: str, steps: int):
     return compiled(polar, rule=name, steps=steps)
 
 
-def compile_seconds(name: str, steps: int, device: str) -> tuple[float, float, float]:
-    """Seconds of the first call; and to compile further shapes by the rule and by the reference.
+def costs(name: str, steps: int, device: str, n: int = 2048) -> tuple[float, ...]:
+    """Seconds of the first call; to compile further shapes by the rule and by the reference; and memory.
 
-    The last two in turns, so that neither is the one that finds torch warm; milliseconds are the calls' own.
+    The shapes are compiled in turns, so that neither is the one that finds torch warm; milliseconds are the
+    calls' own. Memory: the most that a call holds at once beyond its input, in matrices like that.
     """
-    calls, times = {name: _subject(name, steps), "reference": _subject(_REFERENCE, steps)}, []
+    calls, times = [_subject(name, steps), _subject(_REFERENCE, steps)], []
     for shape in _SHAPES:
-        for call in calls.values():
+        for call in calls:
             A = torch.randn(shape, device=device)
             start = perf_counter()
             call(A)
             if device == "cuda":
                 torch.cuda.synchronize()
             times.append(perf_counter() - start)
-    return times[0], median(times[2::2]), median(times[3::2])
+    A = torch.randn(n, n, device=device)
+    calls[0](A)
+    held = peak_bytes(partial(calls[0], A), device) / (A.numel() * A.element_size())
+    return times[0], median(times[2::2]), median(times[3::2]), held
 
 
-def extra_matrices(name: str, steps: int, device: str, n: int = 2048) -> float:
-    """The most memory held at once during a compiled call, beyond its input, in matrices like the input."""
-    call, A = _subject(name, steps), torch.randn(n, n, device=device)
-    call(A)
-    return peak_bytes(partial(call, A), device) / (A.numel() * A.element_size())
-
-
-def _child(what: str, name: str, steps: int, bench: Bench):
+def _child(name: str, steps: int, bench: Bench) -> tuple[float, ...]:
     with tempfile.TemporaryDirectory() as folder:
         caches = {"TORCHINDUCTOR_FX_GRAPH_CACHE": "0", "TORCHINDUCTOR_AUTOGRAD_CACHE": "0"}
         environment = {**os.environ, **caches, "TORCHINDUCTOR_CACHE_DIR": folder, "KINETO_LOG_LEVEL": "99"}
-        words = (what, name, str(steps), bench.device.type, str(torch.get_num_threads()))
+        words = (name, str(steps), bench.device.type, str(torch.get_num_threads()))
         command = [sys.executable, "-m", __spec__.name, *words]
         output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return json.loads(output.splitlines()[-1])
 
 
-def _compile_table(bench: Bench) -> str:
-    """The first compile in a process, and a further shape over the reference's, medians of several."""
-    cases = [(name, steps) for steps in (5, 10) for name in _COMPILED]
-    cases, repeats = (cases[:1], 1) if bench.quick else (cases, _REPEATS)
-    taken: dict[tuple[str, int], list] = {case: [] for case in cases}
-    for done in range(repeats * len(cases)):
-        case = cases[done % len(cases)]
-        taken[case].append(_child("compile", *case, bench))
-        show_progress(done + 1, repeats * len(cases), f"compile {case[0]}, {case[1]}")
-    rows = []
-    for (name, steps), runs in taken.items():
-        first, own, other = (median(each) for each in zip(*runs))
-        ratio = median(own / other for _, own, other in runs)
-        rows.append((name, str(steps), f"{first:.2f}", f"{own:.2f}", f"{other:.2f}", f"{ratio:.2f}"))
-    header = ("rule", "steps", "first s", "further s", f"{_REFERENCE} s", f"over {_REFERENCE}")
-    return format_table(header, rows, "polar, no cache: seconds of the first compile and of a further shape")
-
-
-def _memory_table(bench: Bench) -> str:
-    names = (*_COMPILED, _REFERENCE)
-    rows = [(name, *(f"{_child('memory', name, k, bench):.2f}" for k in (5, 10))) for name in names]
-    title = "polar, 2048x2048 float32, compiled: peak extra memory in matrices"
-    return format_table(("rule", "5 steps", "10 steps"), rows, title)
-
-
-def _launches_table(bench: Bench, n: int = 48) -> str:
-    """What a further step of a compiled function launches."""
-    A, rows = gram((n, n), 1.0).to(bench.device), []
-    for name, options, steps in _LAUNCHED[4:5] if bench.quick else _LAUNCHED:
-        step = further_step(getattr(prism_compile, name), A, steps, **options)
-        said = ", ".join([name, *map(str, options.values())])
-        rows.append((said, str(steps), f"{step.library} + {step.own}", str(step.sources)))
-    header = ("", "steps", "library + own", "new kernels")
-    return format_table(header, rows, "a further step: calls of libraries + generated kernels")
+def _graphs_table(bench: Bench) -> str:
+    """The first compile in a process, a further shape beside the reference's, and memory."""
+    cases, rows = [(name, steps) for steps in (5, 10) for name in _RULES], []
+    cases = cases[:1] if bench.quick else cases
+    for done, case in enumerate(cases, 1):
+        first, own, other, held = _child(*case, bench)
+        rows.append(
+            (case[0], str(case[1]), f"{first:.2f}", f"{own:.2f}", f"{own / other:.2f}", f"{held:.2f}")
+        )
+        show_progress(done, len(cases), f"graphs of {case[0]}, {case[1]} steps")
+    header = ("rule", "steps", "first s", "further s", f"over {_REFERENCE}", "memory")
+    title = "polar, no cache: seconds of the first compile and of a further shape; matrices held, 2048x2048"
+    return format_table(header, rows, title)
 
 
 def _gradients_table(bench: Bench) -> str:
@@ -122,7 +87,7 @@ def _gradients_table(bench: Bench) -> str:
 
     def backward(mode: str) -> torch.Tensor:
         leaf = A.clone().requires_grad_()
-        return torch.autograd.grad(prism_compile.inv_sqrtm(leaf, steps=steps, gradient=mode), leaf, A)[0]
+        return torch.autograd.grad(inv_sqrtm(leaf, steps=steps, gradient=mode), leaf, A)[0]
 
     runs = {mode: partial(backward, mode) for mode in ("unrolled", "dual")}
     exact, times, rows = runs["unrolled"]().cpu().double(), bench.time(runs), []
@@ -136,21 +101,16 @@ def _gradients_table(bench: Bench) -> str:
 
 
 def costs_tables(bench: Bench) -> list[str]:
-    """All of them."""
-    quick = [_launches_table(bench), _gradients_table(bench), _compile_table(bench)]
-    if bench.quick:
-        return quick
-    note("memory")
-    return [*quick, _memory_table(bench)]
+    """Both."""
+    return [_gradients_table(bench), _graphs_table(bench)]
 
 
 def main() -> None:
     """One of the processes."""
-    what, name, steps, device, threads = sys.argv[1:]
+    name, steps, device, threads = sys.argv[1:]
     quiet_torch()
     torch.set_num_threads(int(threads))
-    measure = {"compile": compile_seconds, "memory": extra_matrices}[what]
-    print(json.dumps(measure(name, int(steps), device)))
+    print(json.dumps(costs(name, int(steps), device)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from ..common import peers
 from ..common.matrices import gaussian, log_spaced, orthogonality_error, svd_polar, with_singular_values
 from ..common.results import format_table, note, shape_of
 from ..common.timing import ratio
-from .core import CELLS, Bench, Method, Timed, compare
+from .core import CELLS, Bench, Method, compare
 
 _F32, _BF16 = torch.float32, torch.bfloat16
 _REFERENCE = "polar_express"
@@ -23,11 +23,9 @@ _SWEEP_CASES = (
     *(((2048, 2048), _F32), ((4, 512, 128), _BF16), ((2, 384, 128), _BF16)),
 )
 _COUNTS = (3, 4, 5, 6, 8)
-# A method is no slower than another within the spread of a quiet machine.
-_AS_FAST = 1.02
-_NOTES = f"""\
-error       mean rms(1-σ) of three matrices: Gaussian, log-spaced to 1e-3, rank n/10 with 1 % of noise
-as fast     a rule's most steps within {_AS_FAST} times the time of {_REFERENCE}, and their error"""
+_NOTES = (
+    "error       mean rms(1-σ) of three matrices: Gaussian, log-spaced to 1e-3, rank n/10 with 1 % of noise"
+)
 
 
 def _name(shape: tuple[int, ...], dtype: torch.dtype) -> str:
@@ -60,11 +58,8 @@ def _low_rank(m: int, n: int) -> Tensor:
 
 def _inputs(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Iterator[Tensor]:
     m, n = shape[-2:]
-    small = min(m, n)
-    tail = with_singular_values(log_spaced(small, 1e3))
-    # With equal singular values, of the wanted shape.
-    frame = torch.linalg.qr(gaussian((max(m, n), small)).double())[0] @ tail
-    for A in (gaussian((m, n)), frame if m >= n else frame.mT, _low_rank(m, n)):
+    tail = with_singular_values(log_spaced(min(m, n), 1e3), rows=max(m, n))
+    for A in (gaussian((m, n)), tail if m >= n else tail.mT, _low_rank(m, n)):
         yield A.to(device, dtype)
 
 
@@ -83,40 +78,15 @@ def _others(A: Tensor) -> list[Method]:
     return [*found, Method("linalg.svd", svd_polar, compile=False, counted=False)]
 
 
-def _as_fast(rows: list[tuple[Timed, float]], rule: str, limit: float) -> str:
-    """The most steps of a rule within the time, and their error."""
-    own = [
-        (timed.method.options["steps"], error)
-        for timed, error in rows
-        if timed.method.name == rule and timed.ms.median <= _AS_FAST * limit
-    ]
-    return "{}: {:.3f}".format(*max(own)) if own else "-"
-
-
 def sweep_tables(bench: Bench) -> list[str]:
-    """The rules at several numbers of steps and the peers at five, and the errors at equal time."""
-    rows, equal, others = [], [], ("adaptive", "minimax", "prism")
+    """The rules at several numbers of steps, and the peers at five."""
+    rows = []
     for shape, dtype in _SWEEP_CASES[1:2] if bench.quick else _SWEEP_CASES:
         name = _name(shape, dtype)
         note(f"time and error: {name}")
         A = gaussian(shape, dtype).to(bench.device)
         methods = _methods((*_TIMED, "prism"), _COUNTS[:2] if bench.quick else _COUNTS) + _others(A)
         inputs = list(_inputs(shape, dtype, bench.device))
-        found = [(timed, _error(timed.method, inputs)) for timed in compare(bench, A, methods)]
-        for i, (timed, error) in enumerate(found):
-            rows.append(("" if i else name, *timed.cells(), f"{error:.2e}"))
-        for timed, error in found:
-            if timed.method.name == _REFERENCE:
-                steps, ms = timed.method.options["steps"], timed.ms.median
-                cells = (
-                    f"{steps}: {error:.3f}",
-                    f"{ms:.2f}",
-                    *(_as_fast(found, rule, ms) for rule in others),
-                )
-                equal.append((name if steps == _COUNTS[0] else "", *cells))
-    header = ("matrix", _REFERENCE, "ms", *(f"{rule} as fast" for rule in others))
-    return [
-        format_table(("matrix", *CELLS, "error"), rows, "polar: time and error", left=(0, 1)),
-        format_table(header, equal, "polar: steps and error at equal time"),
-        _NOTES,
-    ]
+        for i, timed in enumerate(compare(bench, A, methods)):
+            rows.append(("" if i else name, *timed.cells(), f"{_error(timed.method, inputs):.2e}"))
+    return [format_table(("matrix", *CELLS, "error"), rows, "polar: time and error", left=(0, 1)), _NOTES]

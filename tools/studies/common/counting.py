@@ -1,4 +1,4 @@
-"""Matrix products as flops over 2n³, operators, and what a step of a compiled function launches."""
+"""Matrix products as flops over 2n³, and what a step of a compiled function launches."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch._inductor.graph import GraphLowering
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 _aten = torch.ops.aten
@@ -41,19 +40,6 @@ def operands(function, args: tuple) -> tuple[Tensor, Tensor] | None:
     """The two matrices that an operator multiplies, None where it is no product."""
     place = _PRODUCTS.get(function._overloadpacket)
     return None if place is None else args[place : place + 2]
-
-
-class Operators(TorchDispatchMode):
-    """Counts the operators that compute something: no views, no allocations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        idle = function.is_view or function._overloadpacket in (_aten.detach, _aten.empty)
-        self.count += not idle
-        return function(*args, **(kwargs or {}))
 
 
 # Where generated code calls a library's kernel and where one of its own, in C++ and in Triton.

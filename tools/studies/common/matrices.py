@@ -20,14 +20,14 @@ def log_spaced(n: int, condition: float) -> ndarray:
     return condition ** -numpy.linspace(0, 1, n)
 
 
-def dressed(values: ndarray, normal: Normal, symmetric: bool = False) -> ndarray:
-    """Matrices `[..., n, n]` with these singular values `[..., n]`, or eigenvalues where symmetric.
+def dressed(values: ndarray, normal: Normal, symmetric: bool = False, rows: int | None = None) -> ndarray:
+    """Matrices `[..., rows, n]` with these singular values `[..., n]`, or eigenvalues where symmetric.
 
-    The singular vectors are those of Gaussian matrices by QR.
+    The singular vectors are those of Gaussian matrices by QR; rows: n where not given.
     """
-    shape = (*values.shape, values.shape[-1])
-    left = numpy.linalg.qr(normal(shape))[0]
-    right = left if symmetric else numpy.linalg.qr(normal(shape))[0]
+    *batch, n = values.shape
+    left = numpy.linalg.qr(normal((*batch, rows or n, n)))[0]
+    right = left if symmetric else numpy.linalg.qr(normal((*batch, n, n)))[0]
     return (left * values[..., None, :]) @ right.swapaxes(-1, -2)
 
 
@@ -36,9 +36,9 @@ def _torch_normal(seed: int) -> Normal:
     return lambda shape: torch.randn(shape, dtype=torch.float64, generator=generator).numpy()
 
 
-def with_singular_values(values: ndarray, seed: int = 0) -> Tensor:
-    """A float64 matrix of each row of values."""
-    return torch.from_numpy(dressed(values, _torch_normal(seed)))
+def with_singular_values(values: ndarray, seed: int = 0, rows: int | None = None) -> Tensor:
+    """A float64 matrix `[..., rows, n]` of each row of values."""
+    return torch.from_numpy(dressed(values, _torch_normal(seed), rows=rows))
 
 
 def with_eigenvalues(values: ndarray, seed: int = 0) -> Tensor:

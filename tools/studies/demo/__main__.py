@@ -12,14 +12,14 @@ import prism_compile
 
 from ..common import RULES, results
 from ..common.matrices import eigh_power, orthogonality_error, relative_error, svd_polar, symmetrised
-from ..common.results import format_table, note, parser_of, recorded, show_progress
+from ..common.results import note, parser_of, recorded, show_progress
 from ..common.text_model import gather
 from ..common.timing import compiled, median_ms, quiet_torch
 from .plot import plot_errors
 
 _LAYERS = tuple(f"blocks.{i}.mlp.up.weight" for i in (0, 1))
 _EPS = 1e-4
-_STEPS, _SHOWN = tuple(range(1, 13)), (3, 5, 8, 10)
+_STEPS = tuple(range(1, 13))
 # The default, its fixed relatives, and the classical iteration.
 _RULES = RULES[:5]
 
@@ -50,14 +50,6 @@ class Task(NamedTuple):
     def needed(self, errors: list[float]) -> int | None:
         """The first number of steps within the target."""
         return next((steps for steps, error in zip(_STEPS, errors) if error <= self.target), None)
-
-    def table(self, errors: dict[str, list[float]]) -> str:
-        rows = [
-            (rule, *(f"{own[k - 1]:.1e}" for k in _SHOWN), str(self.needed(own) or f"> {_STEPS[-1]}"))
-            for rule, own in errors.items()
-        ]
-        header = ("rule", *(f"{k} steps" for k in _SHOWN), f"steps to {self.target:g}")
-        return format_table(header, rows, f"{self.title}: {self.call}, error after")
 
     def timed(self, steps: int, quick: bool) -> str:
         """The compiled call beside the decomposition, on a batch."""
@@ -113,7 +105,6 @@ def main(words: list[str] | None = None) -> None:
         for place, task in enumerate(tasks, 2):
             note(f"\n{place}. {task.title}: every rule with 1 to {_STEPS[-1]} steps against the exact result")
             found.append(task.errors())
-            print(f"\n{task.table(found[-1])}", flush=True)
         titles, targets = [f"{task.title}\n{task.call}" for task in tasks], [task.target for task in tasks]
         plot_errors(titles, found, _STEPS, targets, results.OUT / "demo.png")
         note("\n4. Compiling both calls and timing them on a batch of 32 (a minute, most of it compiling)")

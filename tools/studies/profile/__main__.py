@@ -10,11 +10,11 @@ from torch import Tensor
 import prism_compile
 
 from ..common import results
-from ..common.counting import Operators, further_step, matrix_products
+from ..common.counting import further_step, matrix_products
 from ..common.matrices import gaussian, gram
 from ..common.results import note, on_device, parser_of, recorded, shape_of
 from ..common.timing import Clock, compiled, median_ms, quiet_torch
-from .phases import by_kernel, by_phase, device_events, record, share_table
+from .phases import by_kernel, by_phase, record, share_table
 
 _FUNCTIONS = [
     name for name in prism_compile.__all__ if name.islower() and name not in ("keep_ops", "steps_for")
@@ -24,28 +24,12 @@ _ROUNDS = 15
 _OPTIONS = {"p": int, "eps": float, "steps": int, "degree": int, "rule": str, "scaling": str}
 
 
-def _compiled_step(function, A: Tensor, steps: int, options: dict) -> str:
-    """The device's operations of a further step: counted by the profiler, on a CPU read off the code."""
-    if A.device.type == "cpu":
-        step = further_step(function, A, steps, **options)
-        return f"{step.library} calls of libraries + {step.own} generated kernels"
+def step_products(function, A: Tensor, steps: int, options: dict) -> float:
+    """What one step more of an eager call multiplies, in 2n³ flops."""
     longer, shorter = (
-        len(device_events(record(partial(compiled(function, steps=n, **options), A), A.device)))
-        for n in (steps + 1, steps)
+        matrix_products(partial(function, A, steps=each, **options), A.shape) for each in (steps + 1, steps)
     )
-    return f"{longer - shorter} operations of the device"
-
-
-def eager_step(function, A: Tensor, steps: int, options: dict) -> str:
-    """What one step more of an eager call multiplies, and runs."""
-    counts = []
-    for each in (steps + 1, steps):
-        call = partial(function, A, steps=each, **options)
-        with Operators() as operators:
-            call()
-        counts.append((matrix_products(call, A.shape), operators.count))
-    products, operators = (longer - shorter for longer, shorter in zip(*counts))
-    return f"{products:.2f}·2n³ flops in products, {operators} operators"
+    return longer - shorter
 
 
 def _print_profiles(name: str, A: Tensor, options: dict) -> None:
@@ -64,9 +48,10 @@ def _print_profiles(name: str, A: Tensor, options: dict) -> None:
         note(f"wrote {relpath(path)}")
     own = {k: value for k, value in options.items() if k != "steps"}
     steps = max(options.get("steps", 10), 2)
-    print(f"a further step\neager     {eager_step(function, A, steps, own)}")
-    print(f"compiled  {_compiled_step(function, A, steps, own)}")
-    print(f"the run   {matrix_products(runs['eager'], A.shape):.2f}·2n³ flops in products")
+    step = further_step(function, A, steps, **own)
+    print(f"products          {matrix_products(runs['eager'], A.shape):.2f}·2n³ flops")
+    print(f"of a further step {step_products(function, A, steps, own):.2f}·2n³ flops")
+    print(f"compiled          {step.library} calls of libraries + {step.own} generated kernels")
 
 
 def main(words: list[str] | None = None) -> None:

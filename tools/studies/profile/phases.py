@@ -50,13 +50,6 @@ def is_product(name: str) -> bool:
     return re.search(r"\b(add|badd)?b?mm\b|gemm|cublas|cutlass|xmma", name) is not None
 
 
-def device_events(events: list[FunctionEvent]) -> list[FunctionEvent]:
-    """What a CUDA device did: kernels, copies and fills."""
-    return [
-        event for event in events if event.device_type == DeviceType.CUDA and not event.is_user_annotation
-    ]
-
-
 def _own_ms(event: FunctionEvent, cuda: bool) -> float:
     return (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e3
 
@@ -87,7 +80,9 @@ def by_phase(events: list[FunctionEvent], cuda: bool) -> dict[str, Share]:
 def by_kernel(events: list[FunctionEvent], cuda: bool) -> dict[str, Share]:
     """A compiled run's time by operator or kernel, the longest first."""
     found: dict[str, Share] = {}
-    for event in device_events(events) if cuda else events:
+    for event in events:
+        if cuda and (event.device_type != DeviceType.CUDA or event.is_user_annotation):
+            continue
         ms = event.device_time_total / 1e3 if cuda else _own_ms(event, cuda)
         found.setdefault(event.name, Share()).add(ms, ms * is_product(event.name))
     return dict(sorted(found.items(), key=lambda item: -item[1].ms))

@@ -11,8 +11,6 @@ STEPS = (8, 10, 14, 20)
 DTYPES = (torch.float64, torch.float32)
 # A result is held to so many times the best rival's error, and so many roundings of A more.
 FACTOR, ROUNDINGS = 3.0, 20
-# Below it, and at the fewest steps, what is above is listed apart.
-SMALL = 3e-7
 
 
 class Result(NamedTuple):
@@ -36,10 +34,6 @@ class Result(NamedTuple):
     def above(self) -> bool:
         # An error of 1 is that of no result: what is beyond tells nothing more.
         return self.judged and self.error > FACTOR * self.best + self.allowance and self.best < 1
-
-    @property
-    def excepted(self) -> bool:
-        return self.steps == min(STEPS) or self.error < SMALL
 
     @property
     def ratio(self) -> float:
@@ -96,12 +90,7 @@ def compare_table(n: int, rule: str | None, steps: tuple[int, ...] = STEPS) -> s
         f"Error over {FACTOR:g} times the best rival's and {ROUNDINGS} roundings: cases above 1 (the worst)"
     )
     lines = [format_table(header, [*rows, ("all", "", *_row(flat, steps))], title, left=(0, 1), total=True)]
-    fewest = min(STEPS)
-    for excepted, what in (
-        (False, f"of more than {fewest} steps and"),
-        (True, f"with {fewest} steps or below"),
-    ):
-        listed = [r.line() for r in flat if r.above and r.excepted == excepted]
-        lines += [f"\n{len(listed)} above, {what} {SMALL:g}:", *listed]
+    listed = [r.line() for r in flat if r.above]
+    lines += [f"\n{len(listed)} above:", *listed]
     beyond = sum(not r.judged for r in flat)
     return "\n".join([*lines, f"\n{beyond} of {len(flat)} are beyond their precision and not judged."])
