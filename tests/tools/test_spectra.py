@@ -1,4 +1,4 @@
-"""tools/spectra: matrices and coefficients are what they claim; the trust table, the command."""
+"""tools/spectra: matrices and coefficients are what they claim; the limit, the trust table, the command."""
 
 from functools import partial
 
@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from studies.common import peers
+from studies.common.matrices import orthogonality_error
 from studies.common.peers import cans, cans_quintics, minimax_quintic
+from studies.spectra import limit as limits
 from studies.spectra.__main__ import main
-from studies.spectra.compare import misses, steps_table
+from studies.spectra.compare import METHODS, misses, steps_table
+from studies.spectra.limit import limit
 from studies.spectra.suite import SPECTRA, suite
 from studies.spectra.trust.cases import (
     FUNCTIONS,
@@ -125,6 +128,38 @@ def test_the_command_compares(one_thread, folders, capsys):
     assert "lognormal rows, columns" in printed
     assert "Means over 59 spectra" in printed
     assert (folders / "out" / "spectra.txt").exists()
+
+
+def spectrum(n: int) -> torch.Tensor:
+    """Not evenly spaced, and short enough for two steps to matter."""
+    return torch.tensor(numpy.geomspace(1, 0.02, n) ** numpy.linspace(1, 0.8, n))
+
+
+def test_the_limit_of_one_step_is_linear_least_squares(one_thread):
+    for values in (spectrum(24), 7 * spectrum(24), torch.linspace(1, 0.5, 9, dtype=torch.float64)):
+        x = values.numpy() / values.numpy().max()
+        matrix = numpy.stack([x, x**3, x**5], axis=1)
+        solved = numpy.linalg.lstsq(matrix, numpy.ones(len(x)), rcond=None)[0]
+        expected = numpy.sqrt(numpy.mean((1 - matrix @ solved) ** 2))
+        assert limit(values, 1, copies=1, rounds=1) == pytest.approx(expected, abs=1e-8)
+
+
+def test_no_rule_is_below_the_limit(one_thread):
+    values = spectrum(24)
+    least = limit(values, 2, copies=1, rounds=1)
+    assert least == limit(values, 2, copies=1, rounds=1)
+    errors = {name: orthogonality_error(run(values.diag()[None], steps=2)) for name, run in METHODS.items()}
+    assert 0 < least <= min(errors.values()), errors
+
+
+def test_the_command_prints_the_limit_alone(one_thread, monkeypatch, folders, capsys):
+    monkeypatch.setattr(limits, "limit", lambda values, steps: 0.25)
+    main(["--limit", "--quick"])
+    printed = capsys.readouterr().out
+    assert "K = 2 steps" in printed
+    assert "taylor" not in printed
+    row = next(line for line in printed.splitlines() if line.startswith("half at 0.1"))
+    assert row.split()[3] == "0.250"
 
 
 def perturbed(function, A, exact, scale: float) -> float:

@@ -9,10 +9,13 @@ from ..common import RULES
 from ..common.results import note, parser_of, recorded
 from ..common.timing import quiet_torch
 from .compare import METHODS, NOTES, STEPS, measure, misses, steps_table, summary_table
+from .limit import LIMIT_NOTES, limit_table
 from .suite import suite
 from .trust.cases import RIVALS
 from .trust.compare import compare_table
 from .trust.low_rank import low_rank_table
+
+_LIMIT_STEPS = 5
 
 
 def _print_trust(rule: str | None, quick: bool) -> None:
@@ -36,23 +39,29 @@ def _compare(arguments: argparse.Namespace, n: int, counts: tuple[int, ...]) -> 
 
 
 def main(words: list[str] | None = None) -> None:
-    """The comparison, or the trust table."""
+    """The comparison, the limits, or the trust table."""
     parser = parser_of(__doc__, "of n = 12, after 2 steps, without training")
-    parser.add_argument("--trust", action="store_true", help="print where the default rule fails a bar")
+    kinds = parser.add_mutually_exclusive_group()
+    least = f"print, for a few spectra, the least error of any {_LIMIT_STEPS} quintics beside the rules'"
+    kinds.add_argument("--limit", action="store_true", help=least)
+    kinds.add_argument("--trust", action="store_true", help="print where the default rule fails a bar")
     rule = "whose misses are listed (default: adaptive), or which --trust tries (default: none named)"
     parser.add_argument("--rule", choices=RULES, help=rule)
     parser.add_argument("--only-summary", action="store_true", help="print no row per spectrum")
     arguments = parser.parse_args(words)
-    n, counts = (12, (2,)) if arguments.quick else (128, STEPS)
+    n, counts, limited = (12, (2,), 2) if arguments.quick else (128, STEPS, _LIMIT_STEPS)
     quiet_torch()
-    part, free = ("trust", "trust") if arguments.trust else ("", "only_summary")
-    with recorded("spectra", parser, words, part=part, free=(free,)):
+    part = "limit" if arguments.limit else "trust" if arguments.trust else ""
+    with recorded("spectra", parser, words, part=part, free=(part or "only_summary",)):
         # Two threads on matrices this small mostly wait for each other, the more so on a busy machine.
         torch.set_num_threads(1)
         if arguments.trust:
             _print_trust(arguments.rule, arguments.quick)
+            return
+        print(f"polar: rms(1-σ) on spectra of n = {n}, float32")
+        if arguments.limit:
+            print(f"\n{limit_table(limited, n)}\n\n{LIMIT_NOTES}")
         else:
-            print(f"polar: rms(1-σ) on spectra of n = {n}, float32")
             _compare(arguments, n, counts)
 
 
