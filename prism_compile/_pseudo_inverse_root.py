@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ._interface.op import exported_as_op
-from ._interface.options import check_fraction, plan_of
+from ._interface.options import Plan, check_fraction, check_order, plan_of
 from ._interface.results import History
 from ._interface.run import run
 from ._inverse_root import RootForm, RootState
@@ -20,31 +20,42 @@ from ._iteration.rule import Options
 from ._iteration.scaling import nonzero, relative_asymmetry, relative_norm
 from ._sign import SignForm
 
+# What eigenvalues beyond the level's neighbours are brought to; those well beyond it reach rounding.
+_TOL = 1e-6
+# From so many steps on a table reaches rounding, and so has a derivative.
+_LEAST_STEPS = 8
+
+
+def _steps(plan: Plan, rtol: float) -> int:
+    # Eigenvalues at half the level and at twice it are told from it; those between are kept in part.
+    return max(_LEAST_STEPS, plan.steps_and_interval(2 / rtol, _TOL)[0])
+
 
 class PseudoRootForm(RootForm):
-    """The root of A above the level, of the largest eigenvalue below, times the projector on the former."""
+    """The root of A above the level, of the level below, times the projector on the former.
+
+    Of the level, so that what the projector is off by is small beside the least eigenvalue that is kept.
+    """
 
     name = "pinv_root"
     rule = "minimax"
 
     def __init__(self, A: Tensor, options: Options):
         super().__init__(A, options)
-        assert options.interval is not None
-        # Eigenvalues at half the level and at twice it are told from it; those between are kept in part.
         plan = plan_of(SignForm, 2, options.degree, self.rule, None)
-        steps, interval = plan.steps_and_interval(2 / options.rtol, options.interval[1])
         # The rule anew: in a dual backward pass that of the options holds the coefficients of the root's run.
-        self.signs = options._replace(p=2, steps=steps, interval=interval, rule=plan.rule, history=False)
+        steps = _steps(plan, options.rtol)
+        self.signs = options._replace(p=2, steps=steps, rule=plan.rule, history=False)
         self.projector = A
 
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         A, scale = super().prepare(A)
-        identity, top = identity_like(A), nonzero(largest_eigenvalue(A))
-        shifted = A - self.signs.rtol * top * identity
-        ((sign,), _) = iterate(SignForm(A, self.signs), shifted, self.signs)
+        identity = identity_like(A)
+        level = self.signs.rtol * nonzero(largest_eigenvalue(A))
+        ((sign,), _) = iterate(SignForm(A, self.signs), A - level * identity, self.signs)
         self.projector = (identity + symmetric(sign)) / 2
         kept = torch.bmm(torch.bmm(self.projector, A), self.projector)
-        return symmetric(kept) + top * (identity - self.projector), scale
+        return symmetric(kept) + level * (identity - self.projector), scale
 
     def results(self, state: RootState, magnitude: Tensor, bound: Tensor) -> tuple[Tensor, ...]:
         # Of a zero matrix the projector is zero, and so is the root.
@@ -66,7 +77,6 @@ def pinv_root(
     p: int,
     *,
     rtol: float,
-    tol: float = 1e-4,
     gradient: str = "unrolled",
     history: bool = False,
 ) -> Tensor | tuple[Tensor, History]:
@@ -77,19 +87,20 @@ def pinv_root(
 
     Args:
         A: `[..., n, n]`, symmetric or Hermitian, float64, float32, complex128, complex64, bfloat16 or float16
-            (half precision is computed in float32; on TF32 see `polar`). Negative eigenvalues count as zero.
+            (half precision is computed in float32; on TF32 see `polar`). Negative eigenvalues count as zero;
+            none may be larger in absolute value than the largest.
         p: order of the root, an int ≥ 1: 1 for the pseudo-inverse, 2 for whitening.
         rtol: level below which eigenvalues count as zero, relative to the largest, which is known to within
-            n^(1/64), in (0, 1). An eigenvalue between half the level and twice it is kept in part. In float32
-            choose 8nε and more, with ε the machine epsilon of the type that A was formed in.
-        tol: what is to be reached, relative to each eigenvalue, in (0, 1); rounding, ε/rtol, comes on top.
+            n^(1/64), in (0, 1). An eigenvalue between half the level and twice it is kept in part, others are
+            off by 1e-6 and ε/rtol of rounding. Choose 8nε and more, with ε the machine epsilon of the type
+            that A was formed in.
         gradient, history: see `polar`. The derivative is that at constant rank.
 
     Returns:
         A^(+1/p) `[..., n, n]`; with `history`, `(root, History)`, of the steps of the root; zero of a zero A.
 
-    Cost: steps for a sign to `tol` at condition 2/rtol, 3 products of n·n·n each, and as many steps as
-        `inv_root` takes at condition 1/rtol, and 10 products; for p = 2, rtol = tol = 1e-3, 64 in all.
+    Cost: `signm`'s and `inv_root`'s for the steps that `steps_for` says by "minimax" for condition 2/rtol
+        and tol 1e-6, at least 8, and 10 products of n·n·n.
 
     Source: Higham, Functions of Matrices, ch. 5 (projectors by the sign); the two runs as in `signm` and
         `inv_root`.
@@ -101,7 +112,6 @@ def pinv_root(
         >>> torch.allclose(x.mT @ W @ W @ x, torch.eye(3), atol=1e-3)
         True
     """
-    # What is told from the level at half of it bounds what is left of the condition.
     rtol = check_fraction("rtol", rtol)
-    condition = 2 / rtol
+    steps = _steps(plan_of(PseudoRootForm, check_order(PseudoRootForm, p), 2, None, None), rtol)
     return run(PseudoRootForm, **locals())

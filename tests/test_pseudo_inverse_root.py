@@ -27,12 +27,21 @@ def of_rank(rank: int, n: int, condition: float, dtype: torch.dtype = F64, seed:
 def test_of_low_rank(p, dtype):
     for rank, n, condition in ((1, 8, 1.0), (20, 32, 30.0), (60, 128, 1e2), (127, 128, 1e2), (16, 16, 1e2)):
         A = of_rank(rank, n, condition, dtype)
-        for tol in (1e-2, 1e-4):
-            # Rounding of A moves an eigenvector at the level by ε over the level.
-            bound = tol + 8 * torch.finfo(dtype).eps * n**0.5 / RTOL
-            assert (
-                relative_error(pc.pinv_root(3 * A, p, rtol=RTOL, tol=tol), truncated(3 * A, p, RTOL)) < bound
-            )
+        # Rounding of A moves an eigenvector at the level by ε over the level.
+        bound = 1e-6 + 8 * torch.finfo(dtype).eps * n**0.5 / RTOL
+        assert relative_error(pc.pinv_root(3 * A, p, rtol=RTOL), truncated(3 * A, p, RTOL)) < bound
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("p", [1, 2, 3, 8])
+def test_an_eigenvalue_just_above_any_level_is_kept(p, dtype):
+    eps = torch.finfo(dtype).eps
+    for rtol in torch.logspace(-0.3, 3 + torch.log10(torch.tensor(eps)).item(), 12).tolist():
+        for factor in (2.2, 3.0, 30.0):
+            A = with_eigenvalues(torch.tensor([1.0, min(factor * rtol, 1.0), 0.0, 0.0], dtype=F64)).to(dtype)
+            X = pc.pinv_root(A, p, rtol=rtol)
+            # Rounding of A alone moves that eigenvalue by a few ε; and a table raises what it rounds itself.
+            assert relative_error(X, truncated(A, p, rtol)) < 1e-6 + (16 / rtol + 128) * eps
 
 
 def test_large_kernels_and_long_tails_are_cut_at_the_level():
@@ -47,9 +56,9 @@ def test_large_kernels_and_long_tails_are_cut_at_the_level():
         X = pc.pinv_root(A, 2, rtol=RTOL)
         # One where an eigenvalue is kept, zero where it is dropped, in between from half the level to twice.
         kept, level = (Q.mT @ X @ Q).diagonal() * values.clamp(min=0).sqrt(), RTOL * values[-1]
-        assert (kept[values > 2 * level] - 1).abs().max() < 1e-3
-        assert kept[values < level / 2].abs().max() < 1e-3
-        assert -1e-3 < kept.min() <= kept.max() < 1 + 1e-3
+        assert (kept[values > 2 * level] - 1).abs().max() < 1e-6
+        assert kept[values < level / 2].abs().max() < 1e-6
+        assert -1e-6 < kept.min() <= kept.max() < 1 + 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -68,7 +77,7 @@ def test_scales_zeros_and_nan():
     )
     A = A.float()
     X, history = pc.pinv_root(A, 2, rtol=0.01, history=True)
-    assert relative_error(X[:2], truncated(A[:2], 2, 0.01)) < 1e-4
+    assert relative_error(X[:2], truncated(A[:2], 2, 0.01)) < 1e-5
     assert not X[2].any()
     assert X[3].isnan().all()
     assert history.converged(1e-4).tolist() == [True, True, True, False]
@@ -77,8 +86,8 @@ def test_scales_zeros_and_nan():
 def test_small_negative_eigenvalues_count_as_zero_and_large_ones_show():
     values = torch.tensor([1.0, 0.5, 0.0, -0.3], dtype=F64)
     X, history = pc.pinv_root(with_eigenvalues(values), 2, rtol=0.01, history=True)
-    assert relative_error(X, truncated(with_eigenvalues(values), 2, 0.01)) < 1e-4
-    assert history.converged(1e-4)
+    assert relative_error(X, truncated(with_eigenvalues(values), 2, 0.01)) < 1e-6
+    assert history.converged(1e-6)
     assert not pc.pinv_root(with_eigenvalues(-values), 2, rtol=0.01, history=True)[1].converged(0.1)
 
 
@@ -90,9 +99,7 @@ def test_derivative_is_that_at_constant_rank(p, gradient):
     def loss(x, root):
         return (root(x @ x.mT) * weights).sum()
 
-    (found,) = torch.autograd.grad(
-        loss(x, lambda A: pc.pinv_root(A, p, rtol=RTOL, tol=1e-10, gradient=gradient)), x
-    )
+    (found,) = torch.autograd.grad(loss(x, lambda A: pc.pinv_root(A, p, rtol=RTOL, gradient=gradient)), x)
     h, exact, x = 1e-6, lambda A: truncated(A, p, RTOL), x.detach()
     by_difference = (loss(x + h * direction, exact) - loss(x - h * direction, exact)) / (2 * h)
     # The difference's own error is about h².
@@ -115,7 +122,7 @@ def test_compiled_mapped_exported_and_as_op():
         program.run_decompositions().module(),
     )
     for call in (*calls, lambda A: torch.ops.prism.pinv_root(A, 2, rtol=0.01)):
-        assert relative_error(call(A), expected) < 1e-4
+        assert relative_error(call(A), expected) < 1e-6
 
 
 def test_history_is_of_what_is_returned():
@@ -132,7 +139,6 @@ def test_history_is_of_what_is_returned():
     [
         ({"p": 2, "rtol": 0.0}, r"rtol must be in \(0, 1\), got 0.0"),
         ({"p": 2, "rtol": 1}, r"rtol must be in \(0, 1\), got 1"),
-        ({"p": 2, "rtol": 0.1, "tol": 2.0}, r"tol must be in \(0, 1\), got 2.0"),
         ({"p": 0, "rtol": 0.1}, "p must be ≥ 1, got 0"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 import prism_compile as pc
 
@@ -86,6 +86,13 @@ def test_derivative(gradient, last):
     assert relative_error(R.detach(), expected) < 1e-14
     # A factor of one that has not converged along the last value multiplies rounding by its derivative.
     assert relative_error(found, W @ ((M - M.mT) / sums) @ V.mT) < 1e-4
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_second_derivatives_by_differences(sign):
+    A = gaussian(3, 3)
+    A[0] *= sign * torch.linalg.det(A).sign()
+    gradgradcheck(lambda A: pc.polar(A, rotation=True, rule="prism"), A.requires_grad_(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

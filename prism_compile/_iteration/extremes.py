@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .linear_algebra import (
-    determinant_sign,
+    determinant,
     diagonal,
     frobenius_norm,
     identity_like,
@@ -56,23 +56,29 @@ def least_eigenvector(H: Tensor) -> Tensor:
     By so many squarings of the inverse that a relative gap of √ε is told apart: there rounding, ε over the
     gap, leaves no more digits. One squaring fewer or more doubles or halves that gap.
 
-    The derivative is dv = -(H - λ)⁺ dH v and not that of the squarings, each of which would double its
-    rounding. In the pseudo-inverse a gap below √ε counts as none.
+    The derivatives are those of two steps of Newton's method, each v ← v - (H - λ)⁺ (H - λ) v, and not of the
+    squarings, each of which would double its rounding. In the pseudo-inverse a gap below √ε counts as none.
     """
     identity, constant, eps = identity_like(H), H.detach(), torch.finfo(H.dtype).eps
     squarings = math.ceil(math.log2(-math.log(eps) / 2 / math.sqrt(eps)))
     # The shift, of the size of rounding, keeps a singular H from having no inverse.
     v = unit_vector(_power(inverse(constant + 4 * eps * identity), squarings))
-    K = constant - torch.bmm(v.mT, torch.bmm(constant, v)) * identity
-    moved = torch.bmm(K, torch.bmm(H - constant, v))
-    return v - torch.bmm(inverse(torch.bmm(K, K) + torch.bmm(v, v.mT) + eps * identity), moved)
+    for _ in range(2):
+        K = H - torch.bmm(v.mT, torch.bmm(H, v)) * identity
+        rest = torch.bmm(K, v)
+        # A step of no length: of the rest there is rounding alone, which a small gap would enlarge.
+        moved = torch.bmm(K, rest - rest.detach())
+        v = v - torch.bmm(inverse(torch.bmm(K, K) + torch.bmm(v, v.mT) + eps * identity), moved)
+        v = v / torch.linalg.vector_norm(v, dim=-2, keepdim=True)
+    return v
 
 
 def nearest_rotation(A: Tensor, Q: Tensor) -> Tensor:
     """The nearest orthogonal matrix of determinant +1 to a real square A, from the polar factor Q.
 
     Q with its part in the direction of the least singular value, Q v vᵀ, replaced by ± u vᵀ, u spanning
-    what the others leave. Of A this asks for rank n - 1 only, for Q need not have grown to one along v.
+    what the others leave. Of A this asks for rank n - 1 only, for Q need not have grown to one along v. A Q
+    that is a rotation is returned: it has derivatives also where values tie, and v has none.
     """
     if is_known(A.shape[-1] == 0):
         return Q
@@ -81,4 +87,6 @@ def nearest_rotation(A: Tensor, Q: Tensor) -> Tensor:
     others = Q - torch.bmm(torch.bmm(Q, v), v.mT)
     u = unit_vector(identity_minus(identity_like(Q), others, others.mT))
     completing = torch.bmm(u, v.mT)
-    return others + determinant_sign(others + completing) * completing
+    completed = others + determinant(others + completing).sign() * completing
+    is_rotation = (determinant(Q) - 1).abs() < math.sqrt(torch.finfo(Q.dtype).eps)
+    return torch.where(is_rotation, Q, completed)

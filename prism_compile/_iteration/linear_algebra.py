@@ -83,9 +83,9 @@ def inverse(A: Tensor) -> Tensor:
     return _in_parts(_inverse_or_nan, A)
 
 
-def determinant_sign(A: Tensor) -> Tensor:
-    """The sign of det A of each real matrix, `[b, 1, 1]`; no derivative flows through it."""
-    return _in_parts(torch.linalg.det, A.detach()).sign()[:, None, None]
+def determinant(A: Tensor) -> Tensor:
+    """det A of each matrix, `[b, 1, 1]`; no derivative flows through it."""
+    return _in_parts(torch.linalg.det, A.detach())[:, None, None]
 
 
 def commutator(A: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
