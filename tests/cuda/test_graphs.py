@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from prism_compile import pinv_root, polar
 from prism_compile._rules import RULES
 
 from ..functions import FUNCTIONS, OPS, sample
@@ -71,7 +72,18 @@ def test_reduce_overhead_is_one_cuda_graph(name):
 
 # By cuBLAS all at once, by cuSOLVER a few at once, and one after the other; all else is MAGMA's.
 @pytest.mark.parametrize("shape", [(200, 12, 12), (40, 96, 96), (3, 160, 160)])
-def test_newton_steps_of_batches_are_captured(shape):
+def test_inverses_and_determinants_of_batches_are_captured(shape):
     A = torch.eye(shape[-1], device="cuda").expand(shape).contiguous()
     for name in ("polar", "signm", "inv_sqrtm"):
         captured(lambda name=name: FUNCTIONS[name](A, steps=2, newton_steps=1, rule="prism"))
+    captured(lambda: FUNCTIONS["polar"](A, steps=2, rotation=True, rule="prism"))
+
+
+@pytest.mark.parametrize(
+    "function", [partial(pinv_root, p=2, rtol=0.1), partial(polar, steps=2, rotation=True)]
+)
+def test_what_reads_an_end_of_the_spectrum_compiles_and_waits_for_nothing(function):
+    A = torch.eye(24, device="cuda").expand(3, 24, 24).contiguous()
+    compiled = torch.compile(function, fullgraph=True, dynamic=True)
+    compiled(A)
+    captured(lambda: compiled(A))
