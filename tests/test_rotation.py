@@ -103,16 +103,17 @@ def test_derivatives_by_differences_also_where_values_tie(sign):
 
 
 def test_compiled_mapped_and_exported():
-    A, expected = gaussian(5, 3, 3), procrustes(gaussian(5, 3, 3))
+    # Of float32, whose graph is half as long.
+    A, expected = gaussian(5, 3, 3).float(), procrustes(gaussian(5, 3, 3))
 
     class Align(torch.nn.Module):
         def forward(self, A):
-            return pc.polar(A, rotation=True, steps=18)
+            return pc.polar(A, rotation=True, steps=8, rule="minimax")
 
     program = torch.export.export(Align(), (A,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     calls = (torch.compile(Align(), fullgraph=True), torch.vmap(Align()), program.module())
     for call in (*calls, program.run_decompositions().module()):
-        assert relative_error(call(A), expected) < 1e-12
+        assert relative_error(call(A), expected) < 1e-5
 
 
 def test_half_precision_is_computed_in_float32():
