@@ -1,8 +1,10 @@
 """Pseudo-inverse p-th root of semidefinite matrices: the root of what lies above a level, made of two runs.
 
-λ = the largest eigenvalue                          `_iteration/extremes.py`
-P = (I + sign(A - rtol λ I))/2                      `_sign.py`
-X = (P A P + λ (I - P))^(-1/p) P                    `_inverse_root.py`
+    λ = the largest eigenvalue                          `_iteration/extremes.py`
+    P = (I + sign(A - rtol λ I))/2                      `_sign.py`
+    X = (P A P + rtol λ (I - P))^(-1/p) P               `_inverse_root.py`
+
+Both runs are of the rule "minimax", in as many steps as the level needs.
 """
 
 import torch
