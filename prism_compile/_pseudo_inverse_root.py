@@ -41,6 +41,8 @@ class PseudoRootForm(RootForm):
 
     name = "pinv_root"
     rule = "minimax"
+    # Of the batch that `prepare` was given.
+    projector: Tensor
 
     def __init__(self, A: Tensor, options: Options):
         super().__init__(A, options)
@@ -48,7 +50,6 @@ class PseudoRootForm(RootForm):
         # The rule anew: in a dual backward pass that of the options holds the coefficients of the root's run.
         steps = _steps(plan, options.rtol)
         self.signs = options._replace(p=2, steps=steps, rule=plan.rule, history=False)
-        self.projector = A
 
     def prepare(self, A: Tensor) -> tuple[Tensor, Tensor]:
         A, scale = super().prepare(A)
@@ -67,10 +68,8 @@ class PseudoRootForm(RootForm):
     @staticmethod
     def deviation(A: Tensor, scale: Tensor, p: int, *results: Tensor) -> tuple[Tensor, Tensor]:
         X = results[0] * nonzero(scale) ** (1 / p)
-        power = X
-        for _ in range(p):
-            power = torch.bmm(power, X)
-        return relative_norm(X - torch.bmm(power, A), X), relative_asymmetry(X)
+        again = torch.bmm(torch.linalg.matrix_power(X, p + 1), A)
+        return relative_norm(X - again, X), relative_asymmetry(X)
 
 
 @exported_as_op()

@@ -31,7 +31,7 @@ class History(NamedTuple):
     | inv_sqrtm            | of I - AZ² or I - Z²A, the larger                                | 3        |
     | sqrtm_pair           | the larger of those two                                          | 4        |
     | inv_root             | the same of Xᵖ; ∞ for an odd p > 1 where X is not definite        | ≤ 2p     |
-    | pinv_root            | ‖X - Xᵖ⁺¹A‖_F/‖X‖_F                                              | p + 1    |
+    | pinv_root            | ‖X - Xᵖ⁺¹A‖_F/‖X‖_F                                              | ≤ p + 1  |
     | inv                  | of I - AX or I - XA, the larger                                  | 3        |
 
     They are measured in float64 on a CPU. A GPU may be 64 times as slow in it: there at least in float32, and

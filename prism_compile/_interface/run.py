@@ -40,12 +40,18 @@ def check_matrix(A: object, square: bool) -> None:
         raise ValueError(f"A must be square [..., n, n], got shape {tuple(A.shape)}")
 
 
-def _check_inverse(A: Tensor, newton_steps: int) -> None:
-    """Refuse steps with an inverse of a matrix that has none."""
-    if newton_steps and A.shape[-1] != A.shape[-2]:
+def _check_square_only(A: Tensor, options: Options) -> None:
+    """Refuse what a matrix that is not square, or not real, has not: an inverse, a rotation."""
+    # Sizes are compared where an option asks only, for a graph of symbolic ones would be bound by it.
+    if options.newton_steps and A.shape[-1] != A.shape[-2]:
         raise ValueError(
-            f"newton_steps must be 0 for a matrix that is not square, got {newton_steps} "
+            f"newton_steps must be 0 for a matrix that is not square, got {options.newton_steps} "
             f"for A of shape {tuple(A.shape)}"
+        )
+    if options.rotation and (A.is_complex() or A.shape[-1] != A.shape[-2]):
+        raise ValueError(
+            f"rotation must be False for a matrix that is not real and square, got True for A of shape "
+            f"{tuple(A.shape)} and {A.dtype}"
         )
 
 
@@ -92,12 +98,7 @@ def run(
     """
     options = options_for(kind, **given)
     check_matrix(A, square=not kind.rectangular)
-    _check_inverse(A, options.newton_steps)
-    if options.rotation and (A.is_complex() or A.shape[-1] != A.shape[-2]):
-        raise ValueError(
-            f"rotation must be False for a matrix that is not real and square, got True for A of shape "
-            f"{tuple(A.shape)} and {A.dtype}"
-        )
+    _check_square_only(A, options)
     eps, ridge = check_damping("eps", eps), check_damping("ridge", ridge)
     shape, dtype = A.shape[:-2], A.dtype
 

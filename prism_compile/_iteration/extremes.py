@@ -28,11 +28,11 @@ _SQUARINGS = 6
 
 
 def _power(B: Tensor, squarings: int) -> Tensor:
-    """B^(2^squarings), of Frobenius norm one after each squaring."""
+    """A multiple of B^(2^squarings), of Frobenius norm one before each squaring."""
     for _ in range(squarings):
-        B = B / nonzero(frobenius_norm(B)).to(B.dtype)
+        B = quotient(B, nonzero(frobenius_norm(B)))
         B = torch.bmm(B, B)
-    return B / nonzero(frobenius_norm(B)).to(B.dtype)
+    return B
 
 
 def largest_eigenvalue(A: Tensor) -> Tensor:
@@ -64,8 +64,9 @@ def least_eigenvector(H: Tensor) -> Tensor:
     # The shift, of the size of rounding, keeps a singular H from having no inverse.
     v = unit_vector(_power(inverse(constant + 4 * eps * identity), squarings))
     for _ in range(2):
-        K = H - torch.bmm(v.mT, torch.bmm(H, v)) * identity
-        rest = torch.bmm(K, v)
+        Hv = torch.bmm(H, v)
+        value = torch.bmm(v.mT, Hv)
+        K, rest = H - value * identity, Hv - value * v
         # A step of no length: of the rest there is rounding alone, which a small gap would enlarge.
         moved = torch.bmm(K, rest - rest.detach())
         v = v - torch.bmm(inverse(torch.bmm(K, K) + torch.bmm(v, v.mT) + eps * identity), moved)
@@ -82,7 +83,7 @@ def nearest_rotation(A: Tensor, Q: Tensor) -> Tensor:
     """
     if is_known(A.shape[-1] == 0):
         return Q
-    H = torch.bmm(Q.mT, quotient(A, nonzero(magnitude(A))).to(Q.dtype))
+    H = torch.bmm(Q.mT, A / nonzero(magnitude(A)))
     v = least_eigenvector(symmetric(H))
     others = Q - torch.bmm(torch.bmm(Q, v), v.mT)
     u = unit_vector(identity_minus(identity_like(Q), others, others.mT))
